@@ -1,0 +1,186 @@
+"""What may be said beside the program: restarts, stops, limits, logs."""
+
+from __future__ import annotations
+
+import math
+import signal as signals
+from typing import Any, Literal
+
+import attrs
+
+from ..errors import ConfigError
+
+__all__ = ["Limits", "LogPolicy", "RestartPolicy", "StopPolicy"]
+
+_WHENS = ("never", "on-failure", "always")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def not_negative(_: Any, attribute: Any, value: Any) -> None:
+    """Refuse what is no finite number of at least 0."""
+    if not _is_number(value) or value < 0:
+        raise ConfigError(attribute.name, value, "must be a finite number, at least 0")
+
+
+def _whole(least: int, *, optional: bool = False) -> Any:
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        if value is None and optional:
+            return
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(attribute.name, value, f"must be a whole number, at least {least}")
+
+    return check
+
+
+def _one_of(*words: str) -> Any:
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        if not isinstance(value, str) or value not in words:
+            raise ConfigError(attribute.name, value, f"must be one of {', '.join(words)}")
+
+    return check
+
+
+@attrs.frozen
+class RestartPolicy:
+    """When a program that ended is started again: exponential back-off within a budget.
+
+    Attributes:
+        when: ``'never'``, ``'on-failure'`` or ``'always'``.
+        initial: Seconds before the first restart.
+        factor: Each further delay is this many times longer.
+        maximum: No delay is longer, in seconds.
+        jitter: Each delay is multiplied by a uniform 1 ± jitter, then capped.
+        limit: More restarts than this within ``within`` seconds and the VM has failed; None:
+            no limit.
+        within: Seconds; after a life that long the delays begin anew.
+    """
+
+    when: Literal["never", "on-failure", "always"] = attrs.field(
+        default="on-failure", validator=_one_of(*_WHENS)
+    )
+    initial: float = attrs.field(default=0.1, validator=not_negative)
+    factor: float = attrs.field(default=2.0, validator=not_negative)
+    maximum: float = attrs.field(default=30.0, validator=not_negative)
+    jitter: float = attrs.field(default=0.1, validator=not_negative)
+    limit: int | None = attrs.field(default=5, validator=_whole(0, optional=True))
+    within: float = attrs.field(default=60.0, validator=not_negative)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what can never take effect."""
+        if self.factor < 1:
+            raise ConfigError("factor", self.factor, "must be at least 1; delays never shrink")
+        if self.jitter > 1:
+            raise ConfigError("jitter", self.jitter, "must be at most 1; a delay is not negative")
+        if self.maximum < self.initial:
+            raise ConfigError("maximum", self.maximum, f"is less than initial={self.initial:g}")
+        if self.limit is not None and self.initial >= self.within:
+            raise ConfigError(
+                "initial", self.initial, f"is no less than within={self.within:g}: limit never counts"
+            )
+
+
+def signal_number(value: Any) -> int:
+    """Return a signal's number from a number, a signal or a name; ConfigError otherwise."""
+    if isinstance(value, str):
+        number = getattr(signals, value if value.startswith("SIG") else f"SIG{value}", None)
+        if isinstance(number, signals.Signals):
+            return int(number)
+    elif isinstance(value, int) and not isinstance(value, bool) and value in signals.valid_signals():
+        return int(value)
+    raise ConfigError("signal", value, "must be a signal: its number, or its name as 'SIGTERM'")
+
+
+@attrs.frozen
+class StopPolicy:
+    """How a program is asked to end.
+
+    Attributes:
+        signal: What asks it.
+        grace: Seconds for the whole of it; then what still lives is killed.
+        to: ``'main'``: the main process first, then what it leaves; ``'tree'``: all at once.
+    """
+
+    signal: int = attrs.field(default=int(signals.SIGTERM), converter=signal_number)
+    grace: float = attrs.field(default=10.0, validator=not_negative)
+    to: Literal["main", "tree"] = attrs.field(default="main", validator=_one_of("main", "tree"))
+
+
+def _processors(value: Any) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        numbers = tuple(sorted(set(value)))
+    except TypeError:
+        numbers = ()
+    if not numbers or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):
+        raise ConfigError("cpu_affinity", value, "must be processor numbers, at least one")
+    return numbers
+
+
+def _niceness(_: Any, attribute: Any, value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not -20 <= value <= 19):  # noqa: PLR2004 - the kernel's range
+        raise ConfigError(attribute.name, value, "must be a whole number, -20 to 19")
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """Limits in force before the program's first instruction; None leaves the host's.
+
+    Attributes:
+        memory: Address space, bytes.
+        cpu_time: Processor time, seconds.
+        open_files: Descriptors.
+        processes: Processes of its user.
+        file_size: Bytes of one file.
+        core: Bytes of a core dump.
+        nice: Niceness, -20 to 19.
+        cpu_affinity: Processors it may run on.
+    """
+
+    memory: int | None = attrs.field(default=None, validator=_whole(1, optional=True))
+    cpu_time: int | None = attrs.field(default=None, validator=_whole(1, optional=True))
+    open_files: int | None = attrs.field(default=None, validator=_whole(3, optional=True))
+    processes: int | None = attrs.field(default=None, validator=_whole(1, optional=True))
+    file_size: int | None = attrs.field(default=None, validator=_whole(0, optional=True))
+    core: int | None = attrs.field(default=None, validator=_whole(0, optional=True))
+    nice: int | None = attrs.field(default=None, validator=_niceness)
+    cpu_affinity: tuple[int, ...] | None = attrs.field(default=None, converter=_processors)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is limited."""
+        return self == Limits()
+
+
+def _log_file(value: Any) -> str | None:
+    if value is None:
+        return None
+    import os  # noqa: PLC0415 - fspath alone; the floor looks at no file
+
+    try:
+        text = os.fspath(value)
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigError("file", value, "must be a path, not empty and without NUL")
+    return text
+
+
+@attrs.frozen
+class LogPolicy:
+    """What is kept of a program's output.
+
+    Attributes:
+        keep: Bytes kept in memory, for the present and for the previous generation each.
+        file: A file that everything is appended to as well.
+        rotate: Bytes after which the file is rotated; 0: never.
+        backups: How many rotated files are kept.
+    """
+
+    keep: int = attrs.field(default=2**20, validator=_whole(0))
+    file: str | None = attrs.field(default=None, converter=_log_file)
+    rotate: int = attrs.field(default=10 * 2**20, validator=_whole(0))
+    backups: int = attrs.field(default=3, validator=_whole(0))

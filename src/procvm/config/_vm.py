@@ -1,0 +1,214 @@
+"""VMConfig: what a program is, and how it is to be kept."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from ..errors import ConfigError, shortened
+from ..probes import Probe
+from ._policies import Limits, LogPolicy, RestartPolicy, StopPolicy
+
+__all__ = ["Environment", "VMConfig"]
+
+_LONGEST_NAME = 255
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class Environment(Mapping[str, str]):
+    """An immutable mapping that equals a dict; it never shows its values."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, str] | None = None) -> None:
+        self._items = dict(items or {})
+
+    def __getitem__(self, key: str) -> str:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and self._items == dict(other)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{key!r}: ..." for key in self._items) + "}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Environment, (dict(self._items),))
+
+
+def _encodable(field: str, value: str) -> None:
+    if "\0" in value:
+        raise ConfigError(field, "...", "holds a NUL, which no system call can carry")
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as e:
+        raise ConfigError(field, "...", "holds a lone surrogate, which is no character") from e
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigError("name", value, "must be text")
+    if not value or len(value) > _LONGEST_NAME:
+        raise ConfigError("name", value, f"must have 1 to {_LONGEST_NAME} characters")
+    if not value.isprintable():
+        raise ConfigError("name", value, "must be printable")
+    if unicodedata.normalize("NFC", value) != value:
+        raise ConfigError("name", value, "must be in Unicode's normal form NFC")
+    if _ID.fullmatch(value):
+        raise ConfigError("name", value, "has the form of a vm_id; choose another")
+    return value
+
+
+def _command(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        _encodable("command", value)
+        try:
+            words: Sequence[Any] = shlex.split(value)
+        except ValueError as e:
+            raise ConfigError("command", shortened(value), f"cannot be split: {e}") from e
+    elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        words = value
+    else:
+        raise ConfigError("command", value, "must be text or a sequence of text")
+    if not words:
+        raise ConfigError("command", value, "is empty; name a program")
+    for word in words:
+        if not isinstance(word, str):
+            raise ConfigError("command", word, "every word must be text")
+        _encodable("command", word)
+    if not words[0]:
+        raise ConfigError("command", value, "its first word is empty; name a program")
+    return tuple(words)
+
+
+def _path(value: Any) -> str:
+    try:
+        text = os.fspath(value)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise ConfigError("path", value, "must be text or a PathLike of text")
+    if not text:
+        raise ConfigError("path", value, "is empty; '.' is the host's own directory")
+    _encodable("path", text)
+    return text
+
+
+def _env(value: Any) -> Environment:
+    if isinstance(value, Environment):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError("env", type(value).__name__, "must be a mapping of text to text")
+    items = dict(value)
+    for key, text in items.items():
+        if not isinstance(key, str) or not key or "=" in key:
+            raise ConfigError("env", key, "a name must be text, not empty and without '='")
+        if not isinstance(text, str):
+            raise ConfigError(f"env[{key!r}]", type(text).__name__, "a value must be text")
+        _encodable("env", key)
+        _encodable(f"env[{key[:80]!r}]", text)
+    return Environment(items)
+
+
+def _inherit(value: Any) -> bool | tuple[str, ...]:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ConfigError("inherit_env", value, "must be True, False or a list of names")
+    if not all(isinstance(n, str) and n and "=" not in n and "\0" not in n for n in value):
+        raise ConfigError("inherit_env", value, "every name must be text, without '='")
+    return tuple(value)
+
+
+def _probe(field: str) -> Any:
+    def check(_: Any, __: Any, value: Any) -> None:
+        if value is not None and not isinstance(value, Probe):
+            raise ConfigError(field, value, "must be a probe, probes.tcp(8000) say")
+        if field == "alive" and value is not None and not value.may_be_alive:
+            raise ConfigError(field, value, f"{value.kind} tells of a start; it cannot be asked again")
+
+    return check
+
+
+def _restart(value: Any) -> RestartPolicy:
+    if isinstance(value, RestartPolicy):
+        return value
+    if isinstance(value, str) and value in ("never", "on-failure", "always"):
+        return RestartPolicy(when=value)  # type: ignore[arg-type] # narrowed just above
+    raise ConfigError("restart", value, "must be never, on-failure, always or a RestartPolicy")
+
+
+def _of(kind: type) -> Any:
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        if not isinstance(value, kind):
+            raise ConfigError(attribute.name, value, f"must be a {kind.__name__}")
+
+    return check
+
+
+def _codes(value: Any) -> tuple[int, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ConfigError("success_codes", value, "must be a sequence of exit codes")
+    if not all(isinstance(c, int) and not isinstance(c, bool) and 0 <= c <= 255 for c in value):  # noqa: PLR2004 - a byte
+        raise ConfigError("success_codes", value, "every exit code must be 0 to 255")
+    return tuple(value)
+
+
+def _user(value: Any) -> str | int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    if isinstance(value, str) and value and "\0" not in value:
+        return value
+    raise ConfigError("user", value, "must be a user's name or uid")
+
+
+@attrs.frozen
+class VMConfig:
+    """What to run, where, and how it is to be kept.
+
+    The file system is looked at in ``allocate``, never here; a wrong value raises ConfigError.
+
+    Attributes:
+        name: Its name, unique among a manager's VMs.
+        command: The whole argv: text is split as a POSIX shell would, and run without a shell.
+        path: The directory to run in, or an executable file to run.
+        env: Laid over the host's environment; nothing is interpolated.
+        ready: A probe that must pass before ``allocate`` and ``reset`` return.
+        alive: A probe that is asked at an interval while it runs.
+        restart: ``'never'``, ``'on-failure'``, ``'always'`` or a RestartPolicy.
+        stop: How it is asked to end.
+        limits: Limits in force before its first instruction.
+        log: What is kept of its output.
+        inherit_env: Whether the host's environment is passed on; a list: these names alone.
+        success_codes: Exit codes that mean success.
+        user: Whom to run as, where the host may.
+    """
+
+    name: str = attrs.field(converter=_name)
+    command: tuple[str, ...] = attrs.field(converter=_command)
+    path: str = attrs.field(default=".", converter=_path, kw_only=True)
+    env: Environment = attrs.field(factory=Environment, converter=_env, kw_only=True)
+    ready: Probe | None = attrs.field(default=None, validator=_probe("ready"), kw_only=True)
+    alive: Probe | None = attrs.field(default=None, validator=_probe("alive"), kw_only=True)
+    restart: RestartPolicy = attrs.field(default="never", converter=_restart, kw_only=True)
+    stop: StopPolicy = attrs.field(factory=StopPolicy, validator=_of(StopPolicy), kw_only=True)
+    limits: Limits = attrs.field(factory=Limits, validator=_of(Limits), kw_only=True)
+    log: LogPolicy = attrs.field(factory=LogPolicy, validator=_of(LogPolicy), kw_only=True)
+    inherit_env: bool | tuple[str, ...] = attrs.field(default=True, converter=_inherit, kw_only=True)
+    success_codes: tuple[int, ...] = attrs.field(default=(0,), converter=_codes, kw_only=True)
+    user: str | int | None = attrs.field(default=None, converter=_user, kw_only=True)

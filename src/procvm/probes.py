@@ -1,0 +1,275 @@
+"""Floor 2, probes: what "ready" and "alive" mean for a program, as data that a backend runs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import attrs
+
+from .errors import ConfigError
+
+__all__ = [
+    "AllOf", "AnyOf", "Call", "Command", "File", "Http", "Log", "Notify", "Probe", "Tcp", "Unix",
+    "all_of", "any_of", "call", "command", "file", "http", "log", "notify", "tcp", "unix",
+]  # fmt: skip
+
+_LAST_PORT = 65535
+
+
+def _seconds(probe: Any, attribute: Any, value: Any) -> None:
+    ok = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not ok or not math.isfinite(value) or value <= 0:
+        raise ConfigError(attribute.name, value, "must be a finite number of seconds above 0")
+
+
+def _optional_seconds(probe: Any, attribute: Any, value: Any) -> None:
+    if value is not None:
+        _seconds(probe, attribute, value)
+
+
+def _count(probe: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(attribute.name, value, "must be a whole number of at least 1")
+
+
+def _port(probe: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _LAST_PORT:
+        raise ConfigError(attribute.name, value, f"must be a port, 1 to {_LAST_PORT}")
+
+
+def _text(probe: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ConfigError(attribute.name, value, "must be text, not empty and without NUL")
+
+
+@attrs.frozen(kw_only=True)
+class Probe:
+    """What every probe has.
+
+    Attributes:
+        interval: Seconds between two tries while a VM is running.
+        timeout: As ``ready`` the whole wait, 30 s when None; as ``alive`` one try, 1 s when None.
+        failures: How many failures in a row make a VM unhealthy.
+    """
+
+    kind: ClassVar[str] = ""
+    interval: float = attrs.field(default=1.0, validator=_seconds)
+    timeout: float | None = attrs.field(default=None, validator=_optional_seconds)
+    failures: int = attrs.field(default=3, validator=_count)
+
+    @property
+    def ready_timeout(self) -> float:
+        """Seconds that a start may take."""
+        return 30.0 if self.timeout is None else self.timeout
+
+    @property
+    def try_timeout(self) -> float:
+        """Seconds that one try of a liveness probe may take."""
+        return 1.0 if self.timeout is None else self.timeout
+
+    @property
+    def may_be_alive(self) -> bool:
+        """Whether it can be asked again and again."""
+        return True
+
+
+@attrs.frozen(kw_only=True)
+class Tcp(Probe):
+    """Passes when a TCP connection is accepted."""
+
+    kind = "tcp"
+    port: int = attrs.field(validator=_port)
+    host: str = attrs.field(default="127.0.0.1", validator=_text)
+
+
+def _http_url(probe: Any, attribute: Any, value: Any) -> None:
+    _text(probe, attribute, value)
+    if not re.match(r"https?://[^/]+", value):
+        raise ConfigError("url", value, "must begin with http:// or https:// and name a host")
+
+
+def _status(value: Any) -> frozenset[int]:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = (value,)
+    try:
+        numbers = frozenset(value)
+    except TypeError:
+        numbers = frozenset()
+    if not numbers or not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
+        raise ConfigError("status", value, "must be HTTP status codes, range(200, 400) say")
+    return numbers
+
+
+@attrs.frozen(kw_only=True)
+class Http(Probe):
+    """Passes when a GET is answered with one of the wanted status codes; follows no redirect."""
+
+    kind = "http"
+    url: str = attrs.field(validator=_http_url)
+    status: frozenset[int] = attrs.field(default=frozenset(range(200, 400)), converter=_status)
+
+
+@attrs.frozen(kw_only=True)
+class Unix(Probe):
+    """Passes when a Unix stream socket accepts a connection."""
+
+    kind = "unix"
+    path: str = attrs.field(validator=_text)
+
+
+@attrs.frozen(kw_only=True)
+class File(Probe):
+    """Passes when a file exists."""
+
+    kind = "file"
+    path: str = attrs.field(validator=_text)
+
+
+def _pattern(probe: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ConfigError("pattern", value, "must be text: a regular expression")
+    try:
+        re.compile(value)
+    except re.error as e:
+        raise ConfigError("pattern", value, f"is no regular expression: {e}") from e
+
+
+@attrs.frozen(kw_only=True)
+class Log(Probe):
+    """Passes when a line of this generation's output matches, finished or not."""
+
+    kind = "log"
+    pattern: str = attrs.field(validator=_pattern)
+
+    @property
+    def may_be_alive(self) -> bool:
+        """A line is an event, no state."""
+        return False
+
+
+@attrs.frozen(kw_only=True)
+class Notify(Probe):
+    """Passes when the program says READY=1 on its NOTIFY_SOCKET (sd_notify)."""
+
+    kind = "notify"
+
+    @property
+    def may_be_alive(self) -> bool:
+        """A message is an event, no state."""
+        return False
+
+
+def _argv(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise ConfigError("argv", value, "must be a sequence of strings, not empty")
+    for word in value:
+        if not isinstance(word, str) or "\0" in word:
+            raise ConfigError("argv", word, "every word must be text without NUL")
+    return tuple(value)
+
+
+@attrs.frozen(kw_only=True)
+class Command(Probe):
+    """Passes when a command ends with code 0."""
+
+    kind = "command"
+    argv: tuple[str, ...] = attrs.field(converter=_argv)
+
+
+def _function(probe: Any, attribute: Any, value: Any) -> None:
+    if not callable(value):
+        raise ConfigError("function", value, "must be callable without arguments")
+
+
+@attrs.frozen(kw_only=True)
+class Call(Probe):
+    """Passes when a function returns something true; an exception is a failure with its text."""
+
+    kind = "call"
+    function: Callable[[], Any] = attrs.field(validator=_function)
+
+
+def _several(value: Any) -> tuple[Probe, ...]:
+    probes = tuple(value)
+    if not probes or not all(isinstance(p, Probe) for p in probes):
+        raise ConfigError("probes", value, "must be probes, at least one")
+    return probes
+
+
+@attrs.frozen(kw_only=True)
+class AllOf(Probe):
+    """Passes when every one of several probes passes."""
+
+    kind = "all_of"
+    probes: tuple[Probe, ...] = attrs.field(converter=_several)
+
+    @property
+    def may_be_alive(self) -> bool:
+        """Only when all of them may."""
+        return all(p.may_be_alive for p in self.probes)
+
+
+@attrs.frozen(kw_only=True)
+class AnyOf(Probe):
+    """Passes when at least one of several probes passes."""
+
+    kind = "any_of"
+    probes: tuple[Probe, ...] = attrs.field(converter=_several)
+
+    @property
+    def may_be_alive(self) -> bool:
+        """Only when all of them may."""
+        return all(p.may_be_alive for p in self.probes)
+
+
+def tcp(port: int, host: str = "127.0.0.1", **options: Any) -> Tcp:
+    """Pass when a TCP connection to ``host:port`` is accepted."""
+    return Tcp(port=port, host=host, **options)
+
+
+def http(url: str, status: Any = range(200, 400), **options: Any) -> Http:
+    """Pass when a GET of ``url`` is answered with a status among ``status``."""
+    return Http(url=url, status=status, **options)
+
+
+def unix(path: str, **options: Any) -> Unix:
+    """Pass when the Unix socket at ``path`` accepts a connection."""
+    return Unix(path=path, **options)
+
+
+def file(path: str, **options: Any) -> File:
+    """Pass when a file exists at ``path``."""
+    return File(path=path, **options)
+
+
+def log(pattern: str, **options: Any) -> Log:
+    """Pass when ``re.search(pattern, line)`` finds something in a line of output."""
+    return Log(pattern=pattern, **options)
+
+
+def notify(**options: Any) -> Notify:
+    """Pass when the program says READY=1 on its NOTIFY_SOCKET."""
+    return Notify(**options)
+
+
+def command(argv: Sequence[str], **options: Any) -> Command:
+    """Pass when ``argv`` runs and ends with code 0."""
+    return Command(argv=argv, **options)  # type: ignore[arg-type] # the converter makes it a tuple
+
+
+def call(function: Callable[[], Any], **options: Any) -> Call:
+    """Pass when ``function()``, called in a thread, returns something true."""
+    return Call(function=function, **options)
+
+
+def all_of(*several: Probe, **options: Any) -> AllOf:
+    """Pass when all of several probes pass."""
+    return AllOf(probes=several, **options)
+
+
+def any_of(*several: Probe, **options: Any) -> AnyOf:
+    """Pass when any of several probes passes."""
+    return AnyOf(probes=several, **options)

@@ -1,0 +1,91 @@
+"""Floor 3, what users are told: snapshots that never change under their reader."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from .config import VMConfig
+from .facts import Exit, VMState, plain
+
+__all__ = ["HealthReport", "VM", "VMEvent"]
+
+
+@attrs.frozen
+class VM:
+    """A snapshot of one VM; ``manager.get(vm)`` gives today's.
+
+    Attributes:
+        vm_id: Its identity: 128 bits as hex.
+        name: Its name, unique among the manager's VMs.
+        state: Where it is in its life.
+        since: When it entered this state, as a Unix time.
+        pid: Its main process, None unless that lives.
+        generation: Counts every attempt to start, 1 at first.
+        restarts: Restarts by the policy, since allocate or reset.
+        created_at: When it was allocated, as a Unix time.
+        started_at: When its program began to run, as a Unix time; None before.
+        exit: How its program ended last; None before the first end.
+        healthy: Whether it is as it should be.
+        reason: One sentence, for people.
+        config: What was asked for.
+    """
+
+    vm_id: str
+    name: str
+    state: VMState
+    since: float
+    pid: int | None
+    generation: int
+    restarts: int
+    created_at: float
+    started_at: float | None
+    exit: Exit | None
+    healthy: bool
+    reason: str
+    config: VMConfig
+
+
+@attrs.frozen
+class HealthReport:
+    """How a manager's VMs are; true when good.
+
+    Attributes:
+        status: ``'good'`` when every VM is healthy, else ``'bad'``.
+        total: Number of VMs.
+        unhealthy: Those that are not healthy.
+        degraded: Promises that are weaker here; they never change the status.
+    """
+
+    status: str
+    total: int
+    unhealthy: tuple[VM, ...] = ()
+    degraded: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether all is good."""
+        return self.status == "good"
+
+
+@attrs.frozen
+class VMEvent:
+    """Something that happened to a VM.
+
+    Attributes:
+        kind: allocated, started, ready, unhealthy, recovered, exited, backoff, stopping,
+            failed, removed or warning.
+        vm: The snapshot after it.
+        at: When, as a Unix time.
+        detail: One sentence, for people.
+    """
+
+    kind: str
+    vm: VM
+    at: float
+    detail: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data; the configuration, which may hold secrets, stays out."""
+        vm = {a.name: plain(getattr(self.vm, a.name)) for a in attrs.fields(VM) if a.name != "config"}
+        return {"kind": self.kind, "at": self.at, "detail": self.detail, "vm": vm}
