@@ -1,0 +1,36 @@
+"""What a waiting verb is told, as a function of the record alone."""
+
+from __future__ import annotations
+
+import attrs
+
+from ..errors import ProcVMError, StartInterruptedError, StopError, VMNotFoundError
+from ..facts import VMState
+from ._record import Record, Then
+
+__all__ = ["outcome"]
+
+_UP = (VMState.RUNNING, VMState.EXITED, VMState.FAILED, VMState.BACKOFF)
+
+
+def outcome(verb: str, record: Record) -> ProcVMError | bool:
+    """Return True when ``verb`` has succeeded, its error when it failed, False to go on waiting."""
+    name, vm_id = record.config.name, record.vm_id
+    if record.state is VMState.STOPPING and record.survivors:
+        return StopError(vm_id, name, record.survivors)
+    if verb == "remove":
+        return record.state is VMState.REMOVED
+    if record.state is VMState.REMOVED:
+        if verb == "reset":
+            return VMNotFoundError(name)
+        if record.failure is not None:
+            return record.failure
+        why = "it was removed, closed or interrupted before its start was complete"
+        return StartInterruptedError(why, name, vm_id, record.config.command, record.config.path)
+    if verb == "reset" and record.state is VMState.STOPPING and record.then is Then.REMOVE:
+        return VMNotFoundError(name)
+    if record.state in _UP:
+        if record.failure is not None and record.state in (VMState.FAILED, VMState.BACKOFF):
+            return attrs.evolve(record.failure)
+        return True
+    return False

@@ -1,0 +1,39 @@
+"""Whether, and when, a program that ended is started again."""
+
+from __future__ import annotations
+
+import math
+
+from ._record import Moment, Record
+
+__all__ = ["next_delay", "restarts_used_up"]
+
+
+def _recent(record: Record, now: Moment) -> tuple[float, ...]:
+    within = record.config.restart.within
+    return tuple(t for t in record.restarted if now.at - t < within)
+
+
+def restarts_used_up(record: Record, now: Moment) -> bool:
+    """Tell whether the budget of restarts in the window is spent."""
+    limit = record.config.restart.limit
+    return limit is not None and len(_recent(record, now)) >= limit
+
+
+def next_delay(record: Record, now: Moment, *, failed: bool) -> float | None:
+    """Return the seconds before the next start, or None when there is none."""
+    policy = record.config.restart
+    wanted = policy.when == "always" or (policy.when == "on-failure" and failed)
+    if not wanted or restarts_used_up(record, now):
+        return None
+    try:
+        delay = policy.initial * policy.factor ** streak_now(record, now)
+    except OverflowError:
+        delay = math.inf
+    return min(min(delay, policy.maximum) * (1 + policy.jitter * now.chance), policy.maximum)
+
+
+def streak_now(record: Record, now: Moment) -> int:
+    """Return how many short lives came in a row; a life of ``within`` seconds begins anew."""
+    lived = record.life_began and now.at - record.life_began >= record.config.restart.within
+    return 0 if lived else record.streak
