@@ -68,7 +68,7 @@ class Record:
     failures: int = 0
     streak: int = 0
     restarted: tuple[float, ...] = ()
-    life_began: float = 0.0
+    life_began: float | None = None
     failure: StartError | None = None
     words: str = ""
     survivors: tuple[Survivor, ...] = ()

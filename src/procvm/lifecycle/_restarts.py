@@ -35,5 +35,6 @@ def next_delay(record: Record, now: Moment, *, failed: bool) -> float | None:
 
 def streak_now(record: Record, now: Moment) -> int:
     """Return how many short lives came in a row; a life of ``within`` seconds begins anew."""
-    lived = record.life_began and now.at - record.life_began >= record.config.restart.within
+    began = record.life_began
+    lived = began is not None and now.at - began >= record.config.restart.within
     return 0 if lived else record.streak

@@ -155,8 +155,6 @@ def _hurry(record: Record, event: Any, now: Moment) -> Change:
 
 def _back_off(record: Record, event: Any, now: Moment) -> Change:
     delay = next_delay(record, now, failed=True) or 0.0
-    if record.config.restart.when == "always":
-        delay = next_delay(record, now, failed=False) or 0.0
     record = _evolve(
         record, then=None, is_troubled=True, is_due=False, streak=streak_now(record, now),
         reason=f"{record.reason}; starts again in {delay:.3g} s",
@@ -177,10 +175,10 @@ def _spawn(start: Start) -> Callable[[Record, Any, Moment], Change]:
         record = _evolve(
             record, start=start, then=None, generation=record.generation + 1, pid=None, words="",
             started_at=None, is_due=False, failures=0, is_unhealthy=False, survivors=(),
-            failure=None, has_tree=False, reason=f"starting, asked by {start}",
+            failure=None, has_tree=False, life_began=None, reason=f"starting, asked by {start}",
         )  # fmt: skip
         if start is Start.RESET:
-            record = _evolve(record, restarts=0, restarted=(), streak=0, life_began=0.0)
+            record = _evolve(record, restarts=0, restarted=(), streak=0, is_troubled=False)
         else:
             kept = (*record.restarted, now.at)[-1000:]
             record = _evolve(

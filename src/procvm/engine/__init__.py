@@ -1,0 +1,13 @@
+"""Floor 6, where decisions meet the world: one writer over one backend.
+
+It feeds facts and requests to the rules, performs their effects, and publishes snapshots.
+It never blocks and makes no decision of its own.
+"""
+
+from __future__ import annotations
+
+from ._engine import Engine
+from ._logs import LineParser, LogBook
+from ._tickets import Ticket
+
+__all__ = ["Engine", "LineParser", "LogBook", "Ticket"]

@@ -1,0 +1,339 @@
+"""The one writer: feeds facts and requests to the rules and performs their effects."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from ..backends import Backend, Key, Listener, Plan
+from ..config import VMConfig
+from ..errors import (
+    DuplicateNameError, ManagerClosedError, ProcVMError, StartError, StopError,
+    UnreachableStateError, VMNotFoundError,
+)  # fmt: skip
+from ..facts import Survivor
+from ..lifecycle import (
+    AliveFailed, AlivePassed, ArmReady, ArmRestart, Disarm, Effect, Event, Exited, Gone,
+    InterruptReset, Lost, Moment, ReadyFailed, ReadyPassed, ReadyTimedOut, Remove, Reset,
+    RestartDue, Spawn, Started, StartFailed, Stop, Survived, Tell, Unwatch, Watch, advance, begin,
+    is_final, outcome, refuses,
+)  # fmt: skip
+from ..values import VM, VMEvent
+from ._entry import Entry, snapshot
+from ._logs import LogBook
+from ._tickets import Ticket
+
+__all__ = ["Engine"]
+
+_log = logging.getLogger("procvm")
+_REMEMBERED = 100
+_HISTORY = 10_000
+_LAST_LINES = 20
+
+
+class Engine:
+    """Owns the records, timers and history of one backend's VMs.
+
+    Everything but the reads runs in the backend's loop; reads look at published snapshots.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.entries: dict[str, Entry] = {}
+        self.names: dict[str, str] = {}
+        self.unhealthy: dict[str, VM] = {}
+        self.removed: OrderedDict[str, tuple[VM, LogBook]] = OrderedDict()
+        self.history: deque[VMEvent] = deque(maxlen=_HISTORY)
+        self.listeners: list[Listener] = []
+        self.is_closing = False
+        backend.open(self)
+
+    # --- requests, in the loop -------------------------------------------------------
+
+    def allocate(self, ticket: Ticket, config: VMConfig, plan: Plan) -> None:
+        """Reserve the name and start; the ticket is settled when it is up, or back down."""
+        if ticket.is_settled:
+            return
+        if self.is_closing:
+            ticket.fail(ManagerClosedError("allocate"))
+            return
+        if config.name in self.names:
+            ticket.fail(DuplicateNameError(config.name))
+            return
+        now = self._now()
+        record, effects = begin(self.backend.new_id(), config, now)
+        entry = Entry(record, plan)
+        entry.tickets.append(ticket)
+        ticket.vm_id = record.vm_id
+        self.entries[record.vm_id] = entry
+        self.names[config.name] = record.vm_id
+        self._perform(entry, effects, now)
+
+    def request(self, ticket: Ticket, vm: str, event: Event) -> None:
+        """Remove or reset; joins what is in progress."""
+        if ticket.is_settled:
+            return
+        entry = self._find(vm)
+        if entry is None or refuses(entry.record, event):
+            ticket.fail(ManagerClosedError(ticket.verb) if self.is_closing else VMNotFoundError(vm))
+            return
+        if self.is_closing and isinstance(event, Reset):
+            ticket.fail(ManagerClosedError(ticket.verb))
+            return
+        ticket.vm_id = entry.record.vm_id
+        entry.tickets.append(ticket)
+        self._advance(entry, event)
+
+    def wait(self, ticket: Ticket, vm: str) -> None:
+        """Settle the ticket when its ``wants`` holds, fail it when that can no longer come."""
+        entry = self._find(vm)
+        if entry is not None:
+            ticket.vm_id = entry.record.vm_id
+            entry.tickets.append(ticket)
+            self._answer(entry, ticket)
+            return
+        gone = self._find_removed(vm)
+        if gone is None:
+            ticket.fail(VMNotFoundError(vm))
+        else:
+            self._answer_wait(ticket, gone[0], is_last=True)
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Take an interrupted command back: an allocation wholly, a reset at its stop."""
+        entry = self.entries.get(ticket.vm_id)
+        ticket.settle()
+        if entry is None:
+            return
+        if ticket in entry.tickets:
+            entry.tickets.remove(ticket)
+        if ticket.verb == "allocate":
+            self._advance(entry, Remove())
+        elif ticket.verb == "reset" and not any(t.verb == "reset" for t in entry.tickets):
+            self._advance(entry, InterruptReset())
+
+    def close(self, tickets: list[Ticket], grace: float | None) -> None:
+        """Remove everything, side by side; one ticket for each VM is added to ``tickets``."""
+        self.is_closing = True
+        for entry in list(self.entries.values()):
+            ticket = Ticket(self.backend, "remove")
+            ticket.vm_id = entry.record.vm_id
+            tickets.append(ticket)
+            entry.tickets.append(ticket)
+            self._advance(entry, Remove(grace))
+
+    def signal(self, ticket: Ticket, vm: str, number: int, to: str) -> None:
+        """Send a signal to what is executing; to nothing it is silent."""
+        entry = self._find(vm)
+        if entry is None:
+            ticket.fail(VMNotFoundError(vm))
+            return
+        if entry.record.has_tree:
+            self.backend.signal(entry.key, number, to=to)
+        ticket.settle()
+
+    # --- facts, in the loop: the backend's sink ---------------------------------------
+
+    def started(self, key: Key, pid: int) -> None:
+        """See Sink."""
+        self._fact(key, Started(pid))
+
+    def start_failed(self, key: Key, error: StartError) -> None:
+        """See Sink."""
+        self._fact(key, StartFailed(error))
+
+    def output(self, key: Key, stream: str, data: bytes) -> None:
+        """See Sink."""
+        entry = self.entries.get(key.vm_id)
+        if entry is not None:
+            entry.log.add(key.generation, stream, self.backend.wall(), data)
+            entry.wake_followers()
+
+    def exited(
+        self, key: Key, code: int | None, signal: int | None, *, tree_gone: bool, why: str = ""
+    ) -> None:
+        """See Sink."""
+        self._fact(key, Exited(code, signal, tree_gone, why))
+
+    def gone(self, key: Key) -> None:
+        """See Sink."""
+        self._fact(key, Gone())
+
+    def survived(self, key: Key, survivors: tuple[Survivor, ...]) -> None:
+        """See Sink."""
+        self._fact(key, Survived(survivors))
+
+    def lost(self, key: Key, why: str) -> None:
+        """See Sink."""
+        self._fact(key, Lost(why))
+
+    def probed(self, key: Key, role: str, *, passed: bool, words: str) -> None:
+        """See Sink."""
+        kinds: dict[tuple[str, bool], Callable[[str], Event]] = {
+            ("ready", True): ReadyPassed,
+            ("ready", False): ReadyFailed,
+            ("alive", True): AlivePassed,
+            ("alive", False): AliveFailed,
+        }
+        self._fact(key, kinds[role, passed](words))
+
+    def warned(self, key: Key, words: str) -> None:
+        """See Sink."""
+        entry = self.entries.get(key.vm_id)
+        if entry is not None:
+            self._tell(VMEvent("warning", entry.vm, self.backend.wall(), words))
+
+    # --- the middle --------------------------------------------------------------------
+
+    def _now(self) -> Moment:
+        return Moment(self.backend.monotonic(), self.backend.wall(), self.backend.chance())
+
+    def _find(self, vm: str) -> Entry | None:
+        return self.entries.get(vm) or self.entries.get(self.names.get(vm, ""))
+
+    def _find_removed(self, vm: str) -> tuple[VM, LogBook] | None:
+        found = self.removed.get(vm)
+        if found is None:
+            named = [pair for pair in self.removed.copy().values() if pair[0].name == vm]
+            found = named[-1] if named else None
+        return found
+
+    def _fact(self, key: Key, event: Event) -> None:
+        entry = self.entries.get(key.vm_id)
+        if entry is not None and entry.record.generation == key.generation:
+            self._advance(entry, event)
+
+    def _advance(self, entry: Entry, event: Event) -> None:
+        now = self._now()
+        was = entry.record
+        entry.record, effects = advance(was, event, now)
+        if entry.record is not was:
+            if entry.record.generation != was.generation:
+                self.backend.release(Key(was.vm_id, was.generation))
+            self._publish(entry)
+        self._perform(entry, effects, now)
+        for ticket in tuple(entry.tickets):
+            self._answer(entry, ticket)
+        if is_final(entry.record.state):
+            entry.wake_followers()
+
+    def _publish(self, entry: Entry) -> None:
+        vm = entry.vm = snapshot(entry.record)
+        if vm.state == "removed":
+            self.entries.pop(vm.vm_id, None)
+            self.names.pop(vm.name, None)
+            self.unhealthy.pop(vm.vm_id, None)
+            self.removed[vm.vm_id] = (vm, entry.log)
+            while len(self.removed) > _REMEMBERED:
+                self.removed.popitem(last=False)
+            self.backend.release(entry.key)
+        elif vm.healthy:
+            self.unhealthy.pop(vm.vm_id, None)
+        else:
+            self.unhealthy[vm.vm_id] = vm
+
+    def _perform(self, entry: Entry, effects: tuple[Effect, ...], now: Moment) -> None:
+        for effect in effects:
+            if isinstance(effect, Tell):
+                self._tell(VMEvent(effect.kind, entry.vm, now.wall, effect.detail))
+            else:
+                self._do(entry, effect)
+
+    def _do(self, entry: Entry, effect: Effect) -> None:
+        key, config = entry.key, entry.record.config
+        if isinstance(effect, Spawn):
+            self._spawn(entry)
+        elif isinstance(effect, Stop):
+            self.backend.stop(key, grace=effect.grace)
+        elif isinstance(effect, Watch):
+            probe = config.ready if effect.role == "ready" else config.alive
+            if probe is not None:
+                self.backend.watch(key, effect.role, probe)
+        elif isinstance(effect, Unwatch):
+            self.backend.unwatch(key, "ready")
+            self.backend.unwatch(key, "alive")
+        elif isinstance(effect, ArmReady):
+            self._arm(entry, effect.seconds, ReadyTimedOut())
+        elif isinstance(effect, ArmRestart):
+            self._arm(entry, effect.seconds, RestartDue())
+        elif isinstance(effect, Disarm):
+            for timer in entry.timers:
+                timer.cancel()
+            entry.timers.clear()
+
+    def _arm(self, entry: Entry, seconds: float, event: Event) -> None:
+        key = entry.key
+        entry.timers.append(self.backend.call_later(seconds, lambda: self._fact(key, event)))
+
+    def _spawn(self, entry: Entry) -> None:
+        key = entry.key
+        try:
+            if key.generation > 1:  # what was found at allocate may have gone since
+                entry.plan = self.backend.resolve(entry.record.config, entry.plan.base)
+            self.backend.spawn(key, entry.plan)
+        except ProcVMError as e:
+            error = e if isinstance(e, StartError) else StartError(str(e), entry.record.config.name)
+            self.backend.post(lambda: self.start_failed(key, error))
+
+    def _tell(self, event: VMEvent) -> None:
+        self.history.append(event)
+        for listener in self.listeners:
+            listener.put(event)
+        _log.info(
+            "%s: %s %s", event.kind, event.vm.name, event.detail,
+            extra={"vm_id": event.vm.vm_id, "vm_name": event.vm.name, "kind": event.kind},
+        )  # fmt: skip
+
+    # --- answers -----------------------------------------------------------------------
+
+    def _answer(self, entry: Entry, ticket: Ticket) -> None:
+        record = entry.record
+        if ticket.wants is not None:
+            self._answer_wait(ticket, entry.vm, is_last=is_final(record.state))
+        else:
+            answer = outcome(ticket.verb, record)
+            if answer is True:
+                ticket.settle(entry.vm)
+            elif isinstance(answer, ProcVMError):
+                ticket.fail(self._with_logs(answer, entry))
+        if ticket.is_settled and ticket in entry.tickets:
+            entry.tickets.remove(ticket)
+
+    def _answer_wait(self, ticket: Ticket, vm: VM, *, is_last: bool) -> None:
+        assert ticket.wants is not None  # noqa: S101 - only waits come here
+        try:
+            if ticket.wants(vm):
+                ticket.settle(vm)
+            elif is_last:
+                ticket.fail(UnreachableStateError(vm.vm_id, vm.name, vm.state.value, vm.reason))
+        except Exception as e:  # noqa: BLE001 - the caller's own predicate failed: it is told so
+            ticket.fail(e)
+
+    def _with_logs(self, error: ProcVMError, entry: Entry) -> ProcVMError:
+        if isinstance(error, StopError) or not isinstance(error, StartError):
+            return error
+        told = attrs.evolve(
+            error,
+            logs=tuple(entry.log.lines(_LAST_LINES)),
+            directory=entry.plan.directory or error.directory,
+        )
+        told.__cause__ = error.__cause__
+        return told
+
+    # --- any thread --------------------------------------------------------------------
+
+    def book(self, vm: str) -> tuple[VM, LogBook] | None:
+        """Return a VM's last snapshot and its log, also of one removed."""
+        entry = self._find(vm)
+        return (entry.vm, entry.log) if entry is not None else self._find_removed(vm)
+
+    def follow(self, vm_id: str, waiter: Any, number: int) -> None:
+        """Loop: set ``waiter`` when there is output after ``number``, or none will come."""
+        entry = self.entries.get(vm_id)
+        if entry is None or entry.log.last_number > number or is_final(entry.record.state):
+            waiter.set()
+        else:
+            entry.followers.append(waiter)

@@ -1,0 +1,111 @@
+"""What programs wrote: bounded memory for the present and the previous generation."""
+
+from __future__ import annotations
+
+import codecs
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..facts import LogLine
+
+__all__ = ["LineParser", "LogBook"]
+
+_LONGEST_LINE = 2**20
+
+
+class Chunk(NamedTuple):
+    """One piece of output, numbered from 1."""
+
+    number: int
+    generation: int
+    stream: str
+    at: float
+    data: bytes
+
+
+class LineParser:
+    """Makes lines of chunks; a line longer than 1 MiB comes in pieces."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[int, str], tuple[codecs.IncrementalDecoder, str, float]] = {}
+
+    def feed(self, chunk: Chunk) -> list[LogLine]:
+        """Return the lines that ``chunk`` completes."""
+        key = (chunk.generation, chunk.stream)
+        fresh = (codecs.getincrementaldecoder("utf-8")("replace"), "", chunk.at)
+        decoder, rest, _ = self._open.get(key, fresh)
+        parts = (rest + decoder.decode(chunk.data)).split("\n")
+        rest = parts.pop()
+        if len(rest) > _LONGEST_LINE:
+            parts.append(rest)
+            rest = ""
+        self._open[key] = (decoder, rest, chunk.at)
+        return [
+            LogLine(part.removesuffix("\r"), chunk.stream, chunk.at, chunk.generation)
+            for part in parts
+        ]
+
+    def finish(self) -> list[LogLine]:
+        """Return what has no end of line yet."""
+        lines = []
+        for (generation, stream), (decoder, rest, at) in self._open.items():
+            text = rest + decoder.decode(b"", final=True)
+            if text:
+                lines.append(LogLine(text, stream, at, generation))
+        self._open.clear()
+        return lines
+
+
+class LogBook:
+    """The last output of one VM; written by the loop, read by any thread."""
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._chunks: deque[Chunk] = deque()
+        self._sizes: dict[int, int] = {}
+        self._number = 0
+
+    @property
+    def last_number(self) -> int:
+        """The number of the newest chunk; 0 before the first."""
+        return self._number
+
+    def add(self, generation: int, stream: str, at: float, data: bytes) -> None:
+        """Keep ``data``, and let go of the oldest beyond the bound."""
+        self._number += 1
+        data = data[-self._keep :] if self._keep else b""
+        self._chunks.append(Chunk(self._number, generation, stream, at, data))
+        self._sizes[generation] = self._sizes.get(generation, 0) + len(data)
+        self._trim(generation)
+
+    def _trim(self, generation: int) -> None:
+        while self._chunks:
+            first = self._chunks[0]
+            is_old = first.generation < generation - 1
+            if not is_old and self._sizes[first.generation] <= self._keep:
+                break
+            if not is_old and first.generation != generation and self._sizes[generation] <= self._keep:
+                break
+            self._chunks.popleft()
+            self._sizes[first.generation] -= len(first.data)
+        for old in [g for g in self._sizes if g < generation - 1]:
+            del self._sizes[old]
+
+    def chunks_after(self, number: int) -> list[Chunk]:
+        """Return the chunks newer than ``number``; a snapshot."""
+        return [chunk for chunk in self._chunks.copy() if chunk.number > number]
+
+    def lines(self, tail: int | None = None) -> list[LogLine]:
+        """Return what is kept, as lines; ``tail`` the last ones alone."""
+        found = parsed(self._chunks.copy())
+        if tail is None:
+            return found
+        return found[-tail:] if tail > 0 else []
+
+
+def parsed(chunks: Iterable[Chunk]) -> list[LogLine]:
+    """Return all the lines of ``chunks``, the unfinished ones last."""
+    parser = LineParser()
+    lines = [line for chunk in chunks for line in parser.feed(chunk)]
+    return lines + parser.finish()

@@ -1,0 +1,47 @@
+"""What a caller waits with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from ..backends import Backend
+from ..errors import ProcVMError
+from ..values import VM
+
+__all__ = ["Ticket"]
+
+
+class Ticket:
+    """One verb in progress: settled once by the loop, waited for by one caller."""
+
+    def __init__(self, backend: Backend, verb: str) -> None:
+        self.verb = verb
+        self.vm_id = ""
+        self.is_settled = False
+        self.wants: Callable[[VM], bool] | None = None
+        self.waiter = backend.waiter()
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def settle(self, value: Any = None) -> None:
+        """Answer; what comes after the first answer is dropped."""
+        if not self.is_settled:
+            self._value = value
+            self.is_settled = True
+            self.waiter.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error of the caller's own."""
+        if not self.is_settled:
+            self._error = copy.copy(error) if isinstance(error, ProcVMError) else error
+            self._error.__cause__ = error.__cause__
+            self.is_settled = True
+            self.waiter.set()
+
+    def result(self) -> Any:
+        """Return the answer, or raise it."""
+        if self._error is not None:
+            raise self._error
+        return self._value
