@@ -74,7 +74,11 @@ class ProcVMError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as class, facts and notes."""
-        return (type(self), self.args, {k: v for k, v in self.__dict__.items() if k == "__notes__"})
+        return (
+            type(self),
+            self.args,
+            {k: v for k, v in self.__dict__.items() if k == "__notes__"},
+        )
 
 
 @_error

@@ -87,5 +87,7 @@ class VMEvent:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data; the configuration, which may hold secrets, stays out."""
-        vm = {a.name: plain(getattr(self.vm, a.name)) for a in attrs.fields(VM) if a.name != "config"}
+        vm = {
+            a.name: plain(getattr(self.vm, a.name)) for a in attrs.fields(VM) if a.name != "config"
+        }
         return {"kind": self.kind, "at": self.at, "detail": self.detail, "vm": vm}

@@ -79,7 +79,9 @@ class Engine:
             return
         entry = self._find(vm)
         if entry is None or refuses(entry.record, event):
-            ticket.fail(ManagerClosedError(ticket.verb) if self.is_closing else VMNotFoundError(vm))
+            ticket.fail(
+                ManagerClosedError(ticket.verb) if self.is_closing else VMNotFoundError(vm)
+            )
             return
         if self.is_closing and isinstance(event, Reset):
             ticket.fail(ManagerClosedError(ticket.verb))
@@ -275,7 +277,9 @@ class Engine:
                 entry.plan = self.backend.resolve(entry.record.config, entry.plan.base)
             self.backend.spawn(key, entry.plan)
         except ProcVMError as e:
-            error = e if isinstance(e, StartError) else StartError(str(e), entry.record.config.name)
+            error = (
+                e if isinstance(e, StartError) else StartError(str(e), entry.record.config.name)
+            )
             self.backend.post(lambda: self.start_failed(key, error))
 
     def _tell(self, event: VMEvent) -> None:

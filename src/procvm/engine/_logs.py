@@ -85,7 +85,11 @@ class LogBook:
             is_old = first.generation < generation - 1
             if not is_old and self._sizes[first.generation] <= self._keep:
                 break
-            if not is_old and first.generation != generation and self._sizes[generation] <= self._keep:
+            if (
+                not is_old
+                and first.generation != generation
+                and self._sizes[generation] <= self._keep
+            ):
                 break
             self._chunks.popleft()
             self._sizes[first.generation] -= len(first.data)

@@ -140,7 +140,9 @@ def _then(what: Then) -> Callable[[Record, Any, Moment], Change]:
 def _stop(record: Record, event: Any, now: Moment) -> Change:
     grace = getattr(event, "grace", None)
     seconds = record.config.stop.grace if grace is None else grace
-    told: tuple[Effect, ...] = (Tell("stopping", f"to {record.then}"),) if not record.survivors else ()
+    told: tuple[Effect, ...] = (
+        (Tell("stopping", f"to {record.then}"),) if not record.survivors else ()
+    )
     record = _evolve(record, survivors=(), reason=f"stopping, then {record.then}")
     return record, (Disarm(), Unwatch(), Stop(seconds), *told)
 
@@ -165,7 +167,11 @@ def _back_off(record: Record, event: Any, now: Moment) -> Change:
 def _be_failed(record: Record, event: Any, now: Moment) -> Change:
     reason = record.reason
     policy = record.config.restart
-    if record.start is not Start.RESET and policy.when != "never" and restarts_used_up(record, now):
+    if (
+        record.start is not Start.RESET
+        and policy.when != "never"
+        and restarts_used_up(record, now)
+    ):
         reason += f"; {policy.limit} restarts within {policy.within:g} s are used up"
     return _evolve(record, then=None, pid=None, reason=reason), (Tell("failed", reason),)
 

@@ -1,0 +1,10 @@
+"""Floor 7, the faces: the only code that waits.
+
+A verb posts a command to the engine and waits for its ticket; it changes nothing itself.
+"""
+
+from __future__ import annotations
+
+from ._sync import VMManager
+
+__all__ = ["VMManager"]

@@ -1,0 +1,173 @@
+"""What both faces share: who owns the engine, and when it is closed."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..backends import Backend
+from ..config import VMConfig
+from ..engine import Engine, Ticket
+from ..errors import (
+    DuplicateNameError, ForkedManagerError, ManagerClosedError, StopError, UnreachableStateError,
+    VMNotFoundError,
+)  # fmt: skip
+from ..lifecycle import Remove, Reset
+from ..values import VM
+
+__all__ = ["Core"]
+
+_log = logging.getLogger("procvm")
+_log.addHandler(logging.NullHandler())
+_LAST_PATIENCE = 5.0
+
+
+class Core:
+    """One engine and the commands that may be given to it, each a ticket to wait for."""
+
+    def __init__(self, backend: Backend | None) -> None:
+        if backend is None:
+            from ..backends.subprocess import SubprocessBackend  # noqa: PLC0415 - the fake needs none of it
+
+            backend = SubprocessBackend()
+        self.backend = backend
+        self.engine = Engine(backend)
+        self.owner = os.getpid()
+        self.is_closed = False
+        self._closing = threading.RLock()
+        self._tickets: list[Ticket] | None = None
+        _open.add(self)
+
+    def check(self, verb: str) -> None:
+        """Raise when this process or this moment may not use the manager."""
+        if os.getpid() != self.owner:
+            raise ForkedManagerError(self.owner)
+        if self.is_closed or self.engine.is_closing:
+            raise ManagerClosedError(verb)
+
+    def name_of(self, vm: Any) -> str:
+        """Return the vm_id or name that ``vm`` stands for."""
+        if isinstance(vm, VM):
+            return vm.vm_id
+        if isinstance(vm, str):
+            return vm
+        raise VMNotFoundError(repr(vm)[:80])
+
+    def allocate(self, config: VMConfig | Mapping[str, Any]) -> Ticket:
+        """Look, then post the start."""
+        self.check("allocate")
+        if not isinstance(config, VMConfig):
+            from ..config import config_from  # noqa: PLC0415 - cattrs is for mappings alone
+
+            config = config_from(config)
+        if config.name in self.engine.names:
+            raise DuplicateNameError(config.name)
+        made = config
+        plan = self.backend.resolve(made, os.getcwd())
+        ticket = Ticket(self.backend, "allocate")
+        self.backend.post(lambda: self.engine.allocate(ticket, made, plan))
+        return ticket
+
+    def request(self, verb: str, vm: Any, grace: float | None) -> Ticket:
+        """Post a removal or a reset."""
+        self.check(verb)
+        name = self.name_of(vm)
+        event = Remove(grace) if verb == "remove" else Reset(grace)
+        ticket = Ticket(self.backend, verb)
+        self.backend.post(lambda: self.engine.request(ticket, name, event))
+        return ticket
+
+    def wait(self, vm: Any, wants: Callable[[VM], bool]) -> Ticket:
+        """Post a wait."""
+        self.check("wait")
+        name = self.name_of(vm)
+        ticket = Ticket(self.backend, "wait")
+        ticket.wants = wants
+        self.backend.post(lambda: self.engine.wait(ticket, name))
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Post that nobody waits for it any more."""
+        self.backend.post(lambda: self.engine.cancel(ticket))
+
+    def block(self, ticket: Ticket, timeout: float | None = None) -> bool:
+        """Block until the ticket is settled; an interrupted or timed-out command is taken back."""
+        try:
+            settled = self.backend.block(ticket.waiter, timeout)
+        except RuntimeError as e:
+            self.cancel(ticket)
+            book = self.engine.book(ticket.vm_id)
+            name, state = (book[0].name, book[0].state.value) if book else ("", "unknown")
+            raise UnreachableStateError(ticket.vm_id, name, state, str(e)) from e
+        except BaseException:
+            self.cancel(ticket)
+            raise
+        if not settled:
+            self.cancel(ticket)
+        return settled
+
+    def close(self, grace: float | None) -> list[StopError]:
+        """Remove everything and end the backend; return what could not be stopped."""
+        if os.getpid() != self.owner or self.is_closed:
+            return []
+        if self._tickets is None:  # posted before anything can interrupt the waiting
+            tickets = self._tickets = []
+            ready = Ticket(self.backend, "close")
+
+            def begin() -> None:
+                self.engine.close(tickets, grace)
+                ready.settle()
+
+            self.engine.is_closing = True
+            self.backend.post(begin)
+            self._ready = ready
+        self.backend.block(self._ready.waiter, None)
+        errors = []
+        for ticket in list(self._tickets):
+            try:
+                self.backend.block(ticket.waiter, None)
+                ticket.result()
+            except StopError as e:
+                errors.append(e)
+        with self._closing:
+            if not self.is_closed:
+                self.is_closed = True
+                for listener in self.engine.listeners:
+                    listener.stop()
+                self.backend.close()
+                _open.discard(self)
+        return errors
+
+
+_open: set[Core] = set()
+
+
+def _close_all() -> None:
+    """Close at the end of the interpreter whatever is still open; starts no thread."""
+    for core in list(_open):
+        try:
+            core.close(None)
+        except Exception:
+            _log.exception("a manager could not be closed at the end of the interpreter")
+
+
+atexit.register(_close_all)
+
+
+def close_forgotten(core: Core) -> None:
+    """Close a manager that nobody holds any more."""
+    if core.is_closed or core.owner != os.getpid():
+        return
+    warnings.warn("a VMManager was forgotten without close()", ResourceWarning, stacklevel=2)
+    threading.Thread(target=core.close, args=(None,), name="procvm-forgotten", daemon=True).start()
+
+
+def remaining(deadline: float | None) -> float | None:
+    """Return the seconds until a deadline of time.monotonic."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

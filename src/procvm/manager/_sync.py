@@ -1,0 +1,321 @@
+"""VMManager, the face for ordinary code."""
+
+from __future__ import annotations
+
+import builtins
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from ..backends import Backend
+from ..config import VMConfig
+from ..config import signal_number
+from ..engine import LineParser, Ticket
+from ..errors import ConfigError, ProcVMError, StopError, VMNotFoundError, WaitTimeoutError
+from ..facts import LogLine, Usage, VMState
+from ..lifecycle import is_final
+from ..values import VM, HealthReport, VMEvent
+from ._core import Core, close_forgotten
+
+__all__ = ["VMManager"]
+
+Until = VMState | str | Callable[[VM], bool]
+
+
+class VMManager:
+    """Owns VMs: supervised process trees with a name and an identity.
+
+    Every verb may be called from any thread. A verb that is interrupted leaves nothing half
+    done. ``vm`` is a VM, a vm_id or a name.
+
+    Args:
+        backend: What runs the programs; None: a SubprocessBackend. One manager a backend.
+    """
+
+    def __init__(self, backend: Backend | None = None) -> None:
+        self._core = Core(backend)
+        self._forgotten = weakref.finalize(self, close_forgotten, self._core)
+        self._forgotten.atexit = False  # at exit everything is closed in one place
+
+    @property
+    def backend(self) -> Backend:
+        """What runs the programs."""
+        return self._core.backend
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except ExceptionGroup as group:
+            if error is None:
+                raise
+            error.add_note(f"and while closing: {group}: {'; '.join(map(str, group.exceptions))}")
+
+    def __repr__(self) -> str:
+        if self._core.is_closed:
+            return "<VMManager closed>"
+        return f"<VMManager with {len(self._core.engine.entries)} VMs>"
+
+    def __reduce__(self) -> Any:
+        """Refuse to be pickled: it owns processes, and stays where they are."""
+        raise TypeError("a VMManager owns processes and cannot be pickled")
+
+    def _settled(self, ticket: Ticket) -> Any:
+        self._core.block(ticket)
+        return ticket.result()
+
+    def allocate(self, config: VMConfig | Mapping[str, Any]) -> VM:
+        """Start a program and return when it runs, and is ready if it has a probe.
+
+        When it fails, or is interrupted, nothing of it remains.
+
+        Raises:
+            ConfigError: The configuration can never work; nothing was started.
+            DuplicateNameError: A VM of that name exists.
+            StartError: It could not be started, ended before it was ready, was not ready in
+                time, or was removed meanwhile.
+        """
+        vm: VM = self._settled(self._core.allocate(config))
+        return vm
+
+    def allocate_all(
+        self, configs: Iterable[VMConfig | Mapping[str, Any]], *, progress: bool = False
+    ) -> builtins.list[VM]:
+        """Start several programs side by side, all or none, and return them in order.
+
+        Raises:
+            ExceptionGroup: What could not be started, and why; nothing of any remains.
+        """
+        tickets: builtins.list[Ticket] = []
+        errors: builtins.list[Exception] = []
+        try:
+            for config in configs:
+                tickets.append(self._core.allocate(config))
+            for ticket in _shown(tickets, progress=progress):
+                self._core.block(ticket)
+                try:
+                    ticket.result()
+                except ProcVMError as e:
+                    errors.append(e)
+        except BaseException as e:
+            for ticket in tickets:
+                self._core.cancel(ticket)
+            self._take_back(tickets)
+            if isinstance(e, ProcVMError):
+                raise ExceptionGroup("not all VMs could be started", [e]) from None
+            raise
+        if errors:
+            self._take_back(tickets)
+            raise ExceptionGroup("not all VMs could be started", errors)
+        return [ticket.result() for ticket in tickets]
+
+    def _take_back(self, tickets: Iterable[Ticket]) -> None:
+        removals = [self._core.request("remove", t.vm_id, None) for t in tickets if t.vm_id]
+        for removal in removals:
+            self._core.block(removal)
+
+    def remove(self, vm: VM | str, *, grace: float | None = None) -> VM:
+        """Take a VM away and return its last snapshot, when its whole tree is gone.
+
+        Called while it is being removed it joins; interrupted, the removal goes on.
+
+        Args:
+            vm: Which.
+            grace: Seconds to end politely; None: its StopPolicy's.
+
+        Raises:
+            VMNotFoundError: There is none.
+            StopError: Something of it is alive after SIGKILL; it stays listed.
+        """
+        gone: VM = self._settled(self._core.request("remove", vm, _seconds("grace", grace)))
+        return gone
+
+    def reset(self, vm: VM | str, *, grace: float | None = None) -> VM:
+        """Take a VM's tree away and start it anew, as the next generation of the same VM.
+
+        Interrupted, the stop goes on and the VM is FAILED; when the start fails it is FAILED.
+
+        Raises:
+            VMNotFoundError: There is none, or it is being removed.
+            StopError: Something of it is alive after SIGKILL.
+            StartError: It could not be started again.
+        """
+        new: VM = self._settled(self._core.request("reset", vm, _seconds("grace", grace)))
+        return new
+
+    def health(self) -> HealthReport:
+        """Return how the VMs are, at once; it asks no process."""
+        self._core.check("health")
+        engine = self._core.engine
+        unhealthy = tuple(engine.unhealthy.copy().values())
+        degraded = self._core.backend.capabilities.degraded
+        status = "bad" if unhealthy else "good"
+        return HealthReport(status, len(engine.entries), unhealthy, degraded)
+
+    def list(self) -> builtins.list[VM]:
+        """Return the VMs in order of allocation, the ended ones included, at once."""
+        self._core.check("list")
+        return [entry.vm for entry in self._core.engine.entries.copy().values()]
+
+    def get(self, vm: VM | str) -> VM:
+        """Return today's snapshot of a VM, at once.
+
+        Raises:
+            VMNotFoundError: There is none.
+        """
+        self._core.check("get")
+        name = self._core.name_of(vm)
+        entries = self._core.engine.entries
+        entry = entries.get(name) or entries.get(self._core.engine.names.get(name, ""))
+        if entry is None:
+            raise VMNotFoundError(name)
+        return entry.vm
+
+    def wait(self, vm: VM | str, *until: Until, timeout: float | None = None) -> VM:
+        """Wait until a VM is in one of the states, or one of the functions holds, or it has ended.
+
+        A state passed through during the call counts. The functions are called in the
+        engine's thread: they must be quick and call no verb.
+
+        Args:
+            vm: Which.
+            until: States, or functions of a snapshot; none: until it has ended.
+            timeout: Seconds; None: for ever.
+
+        Raises:
+            WaitTimeoutError: Time is up; the VM goes on.
+            UnreachableStateError: It can no longer come.
+            VMNotFoundError: There is none.
+        """
+        ticket = self._core.wait(vm, _wanted(until))
+        if not self._core.block(ticket, _seconds("timeout", timeout)):
+            now = self.get(vm)
+            raise WaitTimeoutError(now.vm_id, now.name, timeout or 0.0, now.state.value)
+        found: VM = ticket.result()
+        return found
+
+    def signal(self, vm: VM | str, number: int, *, to: Literal["main", "tree"] = "main") -> None:
+        """Send a signal to a VM's main process or its whole tree, a reload say."""
+        self._core.check("signal")
+        if to not in ("main", "tree"):
+            raise ConfigError("to", to, "must be main or tree")
+        number, name = signal_number(number), self._core.name_of(vm)
+        ticket = Ticket(self._core.backend, "signal")
+        engine = self._core.engine
+        self._core.backend.post(lambda: engine.signal(ticket, name, number, to))
+        self._settled(ticket)
+
+    def logs(self, vm: VM | str, *, tail: int | None = None) -> builtins.list[LogLine]:
+        """Return what is kept of a VM's output, also of one removed and after close."""
+        book = self._core.engine.book(self._core.name_of(vm))
+        if book is None:
+            raise VMNotFoundError(self._core.name_of(vm))
+        return book[1].lines(tail)
+
+    def follow(self, vm: VM | str) -> Iterator[LogLine]:
+        """Iterate over what is kept, then over what comes, until the VM has ended."""
+        self._core.check("follow")
+        engine, backend = self._core.engine, self._core.backend
+        book = engine.book(self._core.name_of(vm))
+        if book is None:
+            raise VMNotFoundError(self._core.name_of(vm))
+        vm_id, log = book[0].vm_id, book[1]
+        parser, seen = LineParser(), 0
+        while True:
+            now = engine.book(vm_id)
+            ended = now is None or is_final(now[0].state)
+            for chunk in log.chunks_after(seen):
+                seen = chunk.number
+                yield from parser.feed(chunk)
+            if ended:
+                yield from parser.finish()
+                return
+            waiter, last = backend.waiter(), seen
+            backend.post(lambda w=waiter, n=last: engine.follow(vm_id, w, n))  # type: ignore[misc] # bound now
+            try:
+                backend.block(waiter, None)
+            except RuntimeError:  # nothing could ever come, in virtual time
+                yield from parser.finish()
+                return
+
+    def usage(self, vm: VM | str) -> Usage:
+        """Return what a VM's whole tree uses now; zeros when nothing of it lives."""
+        now = self.get(vm)
+        return self._core.backend.usage(self._core.engine.entries[now.vm_id].key)
+
+    def subscribe(self, callback: Callable[[VMEvent], None]) -> Callable[[], None]:
+        """Call ``callback`` with every event to come, in order; return what undoes it.
+
+        It runs in a thread of its own (on a fake: between steps) and may call any verb. An
+        exception in it is logged.
+        """
+        self._core.check("subscribe")
+        listener = self._core.backend.listen(callback, name="procvm-subscriber")
+        listeners = self._core.engine.listeners
+        self._core.engine.listeners = [*listeners, listener]
+
+        def undo() -> None:
+            listener.stop()
+            kept = [one for one in self._core.engine.listeners if one is not listener]
+            self._core.engine.listeners = kept
+
+        return undo
+
+    def history(self, vm: VM | str | None = None) -> builtins.list[VMEvent]:
+        """Return the last events, of one VM or of all; also after close."""
+        events = builtins.list(self._core.engine.history.copy())
+        if vm is None:
+            return events
+        book = self._core.engine.book(self._core.name_of(vm))
+        if book is None:
+            raise VMNotFoundError(self._core.name_of(vm))
+        return [event for event in events if event.vm.vm_id == book[0].vm_id]
+
+    def close(self, *, grace: float | None = None) -> None:
+        """Remove every VM, side by side, and end the backend; again is silent.
+
+        Raises:
+            ExceptionGroup: StopErrors, for what is alive after SIGKILL.
+        """
+        errors: builtins.list[StopError] = self._core.close(_seconds("grace", grace))
+        if self._core.is_closed:
+            self._forgotten.detach()
+        if errors:
+            raise ExceptionGroup("not everything could be stopped", errors)
+
+
+def _seconds(field: str, value: float | None) -> float | None:
+    if value is None:
+        return None
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not 0 <= value < float("inf")
+    ):
+        raise ConfigError(field, value, "must be a finite number of seconds, at least 0")
+    return value
+
+
+def _wanted(until: tuple[Until, ...]) -> Callable[[VM], bool]:
+    states = {VMState(one) for one in until if isinstance(one, str)}
+    tests = [one for one in until if not isinstance(one, str)]
+    if not until:
+        return lambda vm: is_final(vm.state)
+    return lambda vm: vm.state in states or any(test(vm) for test in tests)
+
+
+def _shown(tickets: Iterable[Ticket], *, progress: bool) -> Iterable[Ticket]:
+    if not progress:
+        return tickets
+    from tqdm.auto import tqdm  # noqa: PLC0415 - the extra `progress`
+
+    shown: Iterable[Ticket] = tqdm(tickets, unit="VM")
+    return shown
