@@ -39,8 +39,6 @@ __all__ = [
 _LONGEST = 200
 _SHOWN_LINES = 10
 
-_error = attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
-
 
 def shortened(value: Any, longest: int = _LONGEST) -> str:
     """Return the repr of any value, cut in the middle when long; never raises."""
@@ -69,8 +67,9 @@ class ProcVMError(Exception):
 
     def __repr__(self) -> str:
         """Return the class and its facts, cut when long."""
-        names = [a.name for a in attrs.fields(type(self))] if attrs.has(type(self)) else []
-        return f"{type(self).__name__}({', '.join(f'{n}={shortened(getattr(self, n))}' for n in names)})"
+        names = [a.name for a in getattr(type(self), "__attrs_attrs__", ())]
+        facts = ", ".join(f"{name}={shortened(getattr(self, name))}" for name in names)
+        return f"{type(self).__name__}({facts})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as class, facts and notes."""
@@ -81,7 +80,7 @@ class ProcVMError(Exception):
         )
 
 
-@_error
+@attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class ConfigError(ProcVMError, ValueError):
     """A configuration that can never work; raised where it is made, nothing was started."""
 
@@ -95,7 +94,7 @@ class ConfigError(ProcVMError, ValueError):
         return f"{self.field}={shortened(self.value)}: {self.why}"
 
 
-@_error
+@attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class StartError(ProcVMError):
     """A program could not be started; nothing of it remains.
 
@@ -155,7 +154,7 @@ class WorkingDirectoryError(StartError):
 
 
 class ResourceError(StartError):
-    """The machine has no process, descriptor or memory left for it, or its arguments are too long."""
+    """The machine has no process, descriptor or memory left, or the arguments are too long."""
 
     code = "resource"
 
@@ -178,7 +177,7 @@ class StartInterruptedError(StartError):
     code = "start-interrupted"
 
 
-@_error
+@attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class StopError(ProcVMError):
     """Something of a VM is still alive after SIGKILL; the VM stays listed as stopping."""
 
@@ -201,7 +200,7 @@ class StopError(ProcVMError):
         )
 
 
-@_error
+@attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class VMNotFoundError(ProcVMError, LookupError):
     """No VM of this manager has that name or vm_id."""
 
@@ -213,7 +212,7 @@ class VMNotFoundError(ProcVMError, LookupError):
         return f"there is no VM {shortened(self.vm)}; list() shows those there are"
 
 
-@_error
+@attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class DuplicateNameError(ProcVMError):
     """A VM of this manager already has that name."""
 
@@ -225,7 +224,7 @@ class DuplicateNameError(ProcVMError):
         return f"a VM named {shortened(self.name)} exists; remove it first or choose another name"
 
 
-@_error
+@attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class WaitTimeoutError(ProcVMError, TimeoutError):
     """A wait ended before what it waited for came; the VM goes on undisturbed."""
 
@@ -240,7 +239,7 @@ class WaitTimeoutError(ProcVMError, TimeoutError):
         return f"VM {shortened(self.name)} is {self.state} after waiting {self.timeout:g} s"
 
 
-@_error
+@attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class UnreachableStateError(ProcVMError):
     """What was waited for can no longer come."""
 
@@ -255,7 +254,7 @@ class UnreachableStateError(ProcVMError):
         return f"VM {shortened(self.name)} is {self.state} and waits in vain: {self.why}"
 
 
-@_error
+@attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class ManagerClosedError(ProcVMError):
     """The manager is closed; only logs and history go on answering."""
 
@@ -267,7 +266,7 @@ class ManagerClosedError(ProcVMError):
         return f"{self.verb or 'this'}: the manager is closed; make a new one"
 
 
-@_error
+@attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class ForkedManagerError(ProcVMError):
     """The manager was made by a parent of this process, and stayed there."""
 
@@ -279,7 +278,7 @@ class ForkedManagerError(ProcVMError):
         return f"this manager belongs to process {self.owner}; a forked child makes its own"
 
 
-@_error
+@attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class ProtocolError(ProcVMError, ValueError):
     """A message that is none, or that its dialect cannot carry.
 
@@ -297,7 +296,7 @@ class ProtocolError(ProcVMError, ValueError):
         return f"{self.path or 'message'}: {self.why}"
 
 
-@_error
+@attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class PolicyError(ProcVMError):
     """A request that the policy does not allow; nothing was done."""
 
@@ -310,7 +309,7 @@ class PolicyError(ProcVMError):
         return f"{self.path}: {self.why}"
 
 
-@_error
+@attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class RemoteError(ProcVMError):
     """The other side failed, and said so in one sentence."""
 

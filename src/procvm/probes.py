@@ -257,7 +257,7 @@ def notify(**options: Any) -> Notify:
 
 def command(argv: Sequence[str], **options: Any) -> Command:
     """Pass when ``argv`` runs and ends with code 0."""
-    return Command(argv=argv, **options)  # type: ignore[arg-type] # the converter makes it a tuple
+    return Command(argv=argv, **options)
 
 
 def call(function: Callable[[], Any], **options: Any) -> Call:

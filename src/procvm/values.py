@@ -9,7 +9,7 @@ import attrs
 from .config import VMConfig
 from .facts import Exit, VMState, plain
 
-__all__ = ["HealthReport", "VM", "VMEvent"]
+__all__ = ["VM", "HealthReport", "VMEvent"]
 
 
 @attrs.frozen

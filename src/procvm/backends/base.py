@@ -102,7 +102,7 @@ class Sink(Protocol):
     def exited(
         self, key: Key, code: int | None, signal: int | None, *, tree_gone: bool, why: str = ""
     ) -> None:
-        """Its main process ended; ``tree_gone`` when nothing else of it lives: then no gone follows."""
+        """Its main process ended; ``tree_gone``: nothing else of it lives, no gone follows."""
 
     def gone(self, key: Key) -> None:
         """Nothing of its tree lives any more."""

@@ -12,6 +12,7 @@ from ..errors import ConfigError
 
 __all__ = ["Limits", "LogPolicy", "RestartPolicy", "StopPolicy"]
 
+_NICE = range(-20, 20)  # the kernel's
 _WHENS = ("never", "on-failure", "always")
 
 
@@ -78,7 +79,9 @@ class RestartPolicy:
             raise ConfigError("maximum", self.maximum, f"is less than initial={self.initial:g}")
         if self.limit is not None and self.initial >= self.within:
             raise ConfigError(
-                "initial", self.initial, f"is no less than within={self.within:g}: limit never counts"
+                "initial",
+                self.initial,
+                f"is no less than within={self.within:g}: limit never counts",
             )
 
 
@@ -88,7 +91,9 @@ def signal_number(value: Any) -> int:
         number = getattr(signals, value if value.startswith("SIG") else f"SIG{value}", None)
         if isinstance(number, signals.Signals):
             return int(number)
-    elif isinstance(value, int) and not isinstance(value, bool) and value in signals.valid_signals():
+    elif (
+        isinstance(value, int) and not isinstance(value, bool) and value in signals.valid_signals()
+    ):
         return int(value)
     raise ConfigError("signal", value, "must be a signal: its number, or its name as 'SIGTERM'")
 
@@ -115,13 +120,17 @@ def _processors(value: Any) -> tuple[int, ...] | None:
         numbers = tuple(sorted(set(value)))
     except TypeError:
         numbers = ()
-    if not numbers or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):
+    if not numbers or not all(
+        isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers
+    ):
         raise ConfigError("cpu_affinity", value, "must be processor numbers, at least one")
     return numbers
 
 
 def _niceness(_: Any, attribute: Any, value: Any) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not -20 <= value <= 19):  # noqa: PLR2004 - the kernel's range
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int) or value not in _NICE
+    ):
         raise ConfigError(attribute.name, value, "must be a whole number, -20 to 19")
 
 

@@ -140,7 +140,9 @@ def _probe(field: str) -> Any:
         if value is not None and not isinstance(value, Probe):
             raise ConfigError(field, value, "must be a probe, probes.tcp(8000) say")
         if field == "alive" and value is not None and not value.may_be_alive:
-            raise ConfigError(field, value, f"{value.kind} tells of a start; it cannot be asked again")
+            raise ConfigError(
+                field, value, f"{value.kind} tells of a start; it cannot be asked again"
+            )
 
     return check
 
@@ -205,10 +207,14 @@ class VMConfig:
     env: Environment = attrs.field(factory=Environment, converter=_env, kw_only=True)
     ready: Probe | None = attrs.field(default=None, validator=_probe("ready"), kw_only=True)
     alive: Probe | None = attrs.field(default=None, validator=_probe("alive"), kw_only=True)
-    restart: RestartPolicy = attrs.field(default="never", converter=_restart, kw_only=True)
+    restart: RestartPolicy = attrs.field(
+        default=RestartPolicy(when="never"), converter=_restart, kw_only=True
+    )
     stop: StopPolicy = attrs.field(factory=StopPolicy, validator=_of(StopPolicy), kw_only=True)
     limits: Limits = attrs.field(factory=Limits, validator=_of(Limits), kw_only=True)
     log: LogPolicy = attrs.field(factory=LogPolicy, validator=_of(LogPolicy), kw_only=True)
-    inherit_env: bool | tuple[str, ...] = attrs.field(default=True, converter=_inherit, kw_only=True)
+    inherit_env: bool | tuple[str, ...] = attrs.field(
+        default=True, converter=_inherit, kw_only=True
+    )
     success_codes: tuple[int, ...] = attrs.field(default=(0,), converter=_codes, kw_only=True)
     user: str | int | None = attrs.field(default=None, converter=_user, kw_only=True)

@@ -12,15 +12,47 @@ import attrs
 from ..backends import Backend, Key, Listener, Plan
 from ..config import VMConfig
 from ..errors import (
-    DuplicateNameError, ManagerClosedError, ProcVMError, StartError, StopError,
-    UnreachableStateError, VMNotFoundError,
+    DuplicateNameError,
+    ManagerClosedError,
+    ProcVMError,
+    StartError,
+    StopError,
+    UnreachableStateError,
+    VMNotFoundError,
 )  # fmt: skip
 from ..facts import Survivor
 from ..lifecycle import (
-    AliveFailed, AlivePassed, ArmReady, ArmRestart, Disarm, Effect, Event, Exited, Gone,
-    InterruptReset, Lost, Moment, ReadyFailed, ReadyPassed, ReadyTimedOut, Remove, Reset,
-    RestartDue, Spawn, Started, StartFailed, Stop, Survived, Tell, Unwatch, Watch, advance, begin,
-    is_final, outcome, refuses,
+    AliveFailed,
+    AlivePassed,
+    ArmReady,
+    ArmRestart,
+    Disarm,
+    Effect,
+    Event,
+    Exited,
+    Gone,
+    InterruptReset,
+    Lost,
+    Moment,
+    ReadyFailed,
+    ReadyPassed,
+    ReadyTimedOut,
+    Remove,
+    Reset,
+    RestartDue,
+    Spawn,
+    Started,
+    StartFailed,
+    Stop,
+    Survived,
+    Tell,
+    Unwatch,
+    Watch,
+    advance,
+    begin,
+    is_final,
+    outcome,
+    refuses,
 )  # fmt: skip
 from ..values import VM, VMEvent
 from ._entry import Entry, snapshot

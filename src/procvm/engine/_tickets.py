@@ -23,22 +23,33 @@ class Ticket:
         self.wants: Callable[[VM], bool] | None = None
         self.waiter = backend.waiter()
         self._value: Any = None
+        self._wake: Callable[[], None] | None = None
         self._error: BaseException | None = None
 
     def settle(self, value: Any = None) -> None:
         """Answer; what comes after the first answer is dropped."""
         if not self.is_settled:
             self._value = value
-            self.is_settled = True
-            self.waiter.set()
+            self._answered()
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error of the caller's own."""
         if not self.is_settled:
             self._error = copy.copy(error) if isinstance(error, ProcVMError) else error
             self._error.__cause__ = error.__cause__
-            self.is_settled = True
-            self.waiter.set()
+            self._answered()
+
+    def _answered(self) -> None:
+        self.is_settled = True
+        self.waiter.set()
+        if self._wake is not None:
+            self._wake()
+
+    def on_settled(self, wake: Callable[[], None]) -> None:
+        """Call ``wake``, from any thread, when it is settled; perhaps twice."""
+        self._wake = wake
+        if self.is_settled:
+            wake()
 
     def result(self) -> Any:
         """Return the answer, or raise it."""

@@ -8,9 +8,35 @@ from __future__ import annotations
 from ._advance import advance, begin, refuses
 from ._outcomes import outcome
 from ._record import (
-    AliveFailed, AlivePassed, ArmReady, ArmRestart, Disarm, Effect, Event, Exited, Gone,
-    InterruptReset, Lost, Moment, ReadyFailed, ReadyPassed, ReadyTimedOut, Record, Remove, Reset,
-    RestartDue, Spawn, Start, Started, StartFailed, Stop, Survived, Tell, Then, Unwatch, Watch,
+    AliveFailed,
+    AlivePassed,
+    ArmReady,
+    ArmRestart,
+    Disarm,
+    Effect,
+    Event,
+    Exited,
+    Gone,
+    InterruptReset,
+    Lost,
+    Moment,
+    ReadyFailed,
+    ReadyPassed,
+    ReadyTimedOut,
+    Record,
+    Remove,
+    Reset,
+    RestartDue,
+    Spawn,
+    Start,
+    Started,
+    StartFailed,
+    Stop,
+    Survived,
+    Tell,
+    Then,
+    Unwatch,
+    Watch,
 )  # fmt: skip
 from ._table import ROWS, Row
 

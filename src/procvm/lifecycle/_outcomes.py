@@ -14,7 +14,7 @@ _UP = (VMState.RUNNING, VMState.EXITED, VMState.FAILED, VMState.BACKOFF)
 
 
 def outcome(verb: str, record: Record) -> ProcVMError | bool:
-    """Return True when ``verb`` has succeeded, its error when it failed, False to go on waiting."""
+    """Return True when ``verb`` has succeeded, its error, or False to go on waiting."""
     name, vm_id = record.config.name, record.vm_id
     if record.state is VMState.STOPPING and record.survivors:
         return StopError(vm_id, name, record.survivors)

@@ -14,7 +14,18 @@ import attrs
 from ..errors import ExitedBeforeReadyError, ReadyTimeoutError, StartError
 from ..facts import Exit, VMState
 from ._record import (
-    ArmReady, ArmRestart, Disarm, Effect, Moment, Record, Spawn, Start, Stop, Tell, Then, Unwatch,
+    ArmReady,
+    ArmRestart,
+    Disarm,
+    Effect,
+    Moment,
+    Record,
+    Spawn,
+    Start,
+    Stop,
+    Tell,
+    Then,
+    Unwatch,
     Watch,
 )  # fmt: skip
 from ._restarts import next_delay, restarts_used_up, streak_now

@@ -15,7 +15,11 @@ from ..backends import Backend
 from ..config import VMConfig
 from ..engine import Engine, Ticket
 from ..errors import (
-    DuplicateNameError, ForkedManagerError, ManagerClosedError, StopError, UnreachableStateError,
+    DuplicateNameError,
+    ForkedManagerError,
+    ManagerClosedError,
+    StopError,
+    UnreachableStateError,
     VMNotFoundError,
 )  # fmt: skip
 from ..lifecycle import Remove, Reset
@@ -69,7 +73,7 @@ class Core:
         if config.name in self.engine.names:
             raise DuplicateNameError(config.name)
         made = config
-        plan = self.backend.resolve(made, os.getcwd())
+        plan = self.backend.resolve(made, os.getcwd())  # noqa: PTH109 - text is what is kept
         ticket = Ticket(self.backend, "allocate")
         self.backend.post(lambda: self.engine.allocate(ticket, made, plan))
         return ticket
@@ -153,7 +157,7 @@ def _close_all() -> None:
     for core in list(_open):
         try:
             core.close(None)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the others are to be closed as well
             _log.exception("a manager could not be closed at the end of the interpreter")
 
 

@@ -9,8 +9,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from ..backends import Backend
-from ..config import VMConfig
-from ..config import signal_number
+from ..config import VMConfig, signal_number
 from ..engine import LineParser, Ticket
 from ..errors import ConfigError, ProcVMError, StopError, VMNotFoundError, WaitTimeoutError
 from ..facts import LogLine, Usage, VMState
@@ -18,7 +17,7 @@ from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
 from ._core import Core, close_forgotten
 
-__all__ = ["VMManager"]
+__all__ = ["Until", "VMManager", "seconds", "wanted"]
 
 Until = VMState | str | Callable[[VM], bool]
 
@@ -37,6 +36,11 @@ class VMManager:
         self._core = Core(backend)
         self._forgotten = weakref.finalize(self, close_forgotten, self._core)
         self._forgotten.atexit = False  # at exit everything is closed in one place
+
+    @property
+    def core(self) -> Core:
+        """What both faces share; for the other face, not for users."""
+        return self._core
 
     @property
     def backend(self) -> Backend:
@@ -97,8 +101,7 @@ class VMManager:
         tickets: builtins.list[Ticket] = []
         errors: builtins.list[Exception] = []
         try:
-            for config in configs:
-                tickets.append(self._core.allocate(config))
+            tickets.extend(self._core.allocate(config) for config in configs)
             for ticket in _shown(tickets, progress=progress):
                 self._core.block(ticket)
                 try:
@@ -135,7 +138,7 @@ class VMManager:
             VMNotFoundError: There is none.
             StopError: Something of it is alive after SIGKILL; it stays listed.
         """
-        gone: VM = self._settled(self._core.request("remove", vm, _seconds("grace", grace)))
+        gone: VM = self._settled(self._core.request("remove", vm, seconds("grace", grace)))
         return gone
 
     def reset(self, vm: VM | str, *, grace: float | None = None) -> VM:
@@ -148,7 +151,7 @@ class VMManager:
             StopError: Something of it is alive after SIGKILL.
             StartError: It could not be started again.
         """
-        new: VM = self._settled(self._core.request("reset", vm, _seconds("grace", grace)))
+        new: VM = self._settled(self._core.request("reset", vm, seconds("grace", grace)))
         return new
 
     def health(self) -> HealthReport:
@@ -180,7 +183,7 @@ class VMManager:
         return entry.vm
 
     def wait(self, vm: VM | str, *until: Until, timeout: float | None = None) -> VM:
-        """Wait until a VM is in one of the states, or one of the functions holds, or it has ended.
+        """Wait until a VM is in one of the states, or a function holds, or it has ended.
 
         A state passed through during the call counts. The functions are called in the
         engine's thread: they must be quick and call no verb.
@@ -195,8 +198,8 @@ class VMManager:
             UnreachableStateError: It can no longer come.
             VMNotFoundError: There is none.
         """
-        ticket = self._core.wait(vm, _wanted(until))
-        if not self._core.block(ticket, _seconds("timeout", timeout)):
+        ticket = self._core.wait(vm, wanted(until))
+        if not self._core.block(ticket, seconds("timeout", timeout)):
             now = self.get(vm)
             raise WaitTimeoutError(now.vm_id, now.name, timeout or 0.0, now.state.value)
         found: VM = ticket.result()
@@ -204,6 +207,10 @@ class VMManager:
 
     def signal(self, vm: VM | str, number: int, *, to: Literal["main", "tree"] = "main") -> None:
         """Send a signal to a VM's main process or its whole tree, a reload say."""
+        self._settled(self.signalling(vm, number, to))
+
+    def signalling(self, vm: VM | str, number: int, to: str) -> Ticket:
+        """Post a signal; both faces wait for its ticket."""
         self._core.check("signal")
         if to not in ("main", "tree"):
             raise ConfigError("to", to, "must be main or tree")
@@ -211,7 +218,7 @@ class VMManager:
         ticket = Ticket(self._core.backend, "signal")
         engine = self._core.engine
         self._core.backend.post(lambda: engine.signal(ticket, name, number, to))
-        self._settled(ticket)
+        return ticket
 
     def logs(self, vm: VM | str, *, tail: int | None = None) -> builtins.list[LogLine]:
         """Return what is kept of a VM's output, also of one removed and after close."""
@@ -285,14 +292,15 @@ class VMManager:
         Raises:
             ExceptionGroup: StopErrors, for what is alive after SIGKILL.
         """
-        errors: builtins.list[StopError] = self._core.close(_seconds("grace", grace))
+        errors: builtins.list[StopError] = self._core.close(seconds("grace", grace))
         if self._core.is_closed:
             self._forgotten.detach()
         if errors:
             raise ExceptionGroup("not everything could be stopped", errors)
 
 
-def _seconds(field: str, value: float | None) -> float | None:
+def seconds(field: str, value: float | None) -> float | None:
+    """Return ``value`` when it is a duration or None; ConfigError otherwise."""
     if value is None:
         return None
     if (
@@ -304,7 +312,8 @@ def _seconds(field: str, value: float | None) -> float | None:
     return value
 
 
-def _wanted(until: tuple[Until, ...]) -> Callable[[VM], bool]:
+def wanted(until: tuple[Until, ...]) -> Callable[[VM], bool]:
+    """Return the predicate that ``until`` stands for; none: that it has ended."""
     states = {VMState(one) for one in until if isinstance(one, str)}
     tests = [one for one in until if not isinstance(one, str)]
     if not until:
@@ -315,7 +324,7 @@ def _wanted(until: tuple[Until, ...]) -> Callable[[VM], bool]:
 def _shown(tickets: Iterable[Ticket], *, progress: bool) -> Iterable[Ticket]:
     if not progress:
         return tickets
-    from tqdm.auto import tqdm  # noqa: PLC0415 - the extra `progress`
+    from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415 - the extra
 
     shown: Iterable[Ticket] = tqdm(tickets, unit="VM")
     return shown

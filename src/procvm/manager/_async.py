@@ -1,0 +1,236 @@
+"""AsyncVMManager, the same verbs awaited: a second face of the same engine."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from ..backends import Backend
+from ..config import VMConfig
+from ..engine import LineParser, Ticket
+from ..errors import ProcVMError, VMNotFoundError, WaitTimeoutError
+from ..facts import LogLine, Usage
+from ..lifecycle import is_final
+from ..values import VM, HealthReport, VMEvent
+from ._sync import Until, VMManager, seconds, wanted
+
+__all__ = ["AsyncVMManager"]
+
+
+class _LoopWaiter:
+    """Wakes a future of one loop, from any thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[None] = self._loop.create_future()
+
+    def set(self) -> None:
+        """Wake it; a loop that is closed needs no waking."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is woken (True) or time is up (False)."""
+        done, _ = await asyncio.wait([self._future], timeout=timeout)
+        return bool(done)
+
+
+class AsyncVMManager:
+    """Owns VMs, with coroutines for verbs; see VMManager, whose verbs these are.
+
+    Several loops in several threads may share one. A cancelled allocation leaves nothing.
+
+    Args:
+        backend: What runs the programs; None: a SubprocessBackend. One manager a backend.
+    """
+
+    def __init__(self, backend: Backend | None = None) -> None:
+        self._face = VMManager(backend)
+        self._core = self._face.core
+        self._is_virtual = self._core.backend.capabilities.containment == "virtual"
+
+    @property
+    def backend(self) -> Backend:
+        """What runs the programs."""
+        return self._core.backend
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self.close()
+        except ExceptionGroup as group:
+            if error is None:
+                raise
+            error.add_note(f"and while closing: {group}: {'; '.join(map(str, group.exceptions))}")
+
+    def __repr__(self) -> str:
+        return repr(self._face).replace("VMManager", "AsyncVMManager", 1)
+
+    async def _wait_for(self, ticket: Ticket, timeout: float | None = None) -> bool:
+        if self._is_virtual:  # virtual time is moved here and never blocks
+            return self._core.block(ticket, timeout)
+        waiter = _LoopWaiter()
+        ticket.on_settled(waiter.set)
+        try:
+            settled = await waiter.wait(timeout)
+        except BaseException:
+            self._core.cancel(ticket)
+            raise
+        if not settled:
+            self._core.cancel(ticket)
+        return settled
+
+    async def _settled(self, ticket: Ticket) -> Any:
+        await self._wait_for(ticket)
+        return ticket.result()
+
+    async def allocate(self, config: VMConfig | Mapping[str, Any]) -> VM:
+        """Start a program and return when it runs, and is ready if it has a probe."""
+        vm: VM = await self._settled(self._core.allocate(config))
+        return vm
+
+    async def allocate_all(
+        self, configs: Iterable[VMConfig | Mapping[str, Any]], *, progress: bool = False
+    ) -> builtins.list[VM]:
+        """Start several programs side by side, all or none, and return them in order."""
+        if self._is_virtual:
+            return self._face.allocate_all(configs, progress=progress)
+        tickets: builtins.list[Ticket] = []
+        errors: builtins.list[Exception] = []
+        try:
+            tickets.extend(self._core.allocate(config) for config in configs)
+            for ticket in tickets:
+                try:
+                    await self._settled(ticket)
+                except ProcVMError as e:
+                    errors.append(e)
+        except BaseException as e:
+            for ticket in tickets:
+                self._core.cancel(ticket)
+            if isinstance(e, ProcVMError):
+                raise ExceptionGroup("not all VMs could be started", [e]) from None
+            raise
+        if errors:
+            removals = [self._core.request("remove", t.vm_id, None) for t in tickets if t.vm_id]
+            for removal in removals:
+                await self._wait_for(removal)
+            raise ExceptionGroup("not all VMs could be started", errors)
+        return [ticket.result() for ticket in tickets]
+
+    async def remove(self, vm: VM | str, *, grace: float | None = None) -> VM:
+        """Take a VM away and return its last snapshot, when its whole tree is gone."""
+        gone: VM = await self._settled(self._core.request("remove", vm, seconds("grace", grace)))
+        return gone
+
+    async def reset(self, vm: VM | str, *, grace: float | None = None) -> VM:
+        """Take a VM's tree away and start it anew, as the next generation of the same VM."""
+        new: VM = await self._settled(self._core.request("reset", vm, seconds("grace", grace)))
+        return new
+
+    async def health(self) -> HealthReport:
+        """Return how the VMs are, at once; it asks no process."""
+        return self._face.health()
+
+    async def list(self) -> builtins.list[VM]:
+        """Return the VMs in order of allocation, the ended ones included, at once."""
+        return self._face.list()
+
+    async def get(self, vm: VM | str) -> VM:
+        """Return today's snapshot of a VM, at once."""
+        return self._face.get(vm)
+
+    async def wait(self, vm: VM | str, *until: Until, timeout: float | None = None) -> VM:
+        """Wait until a VM is in one of the states, or a function holds, or it has ended."""
+        ticket = self._core.wait(vm, wanted(until))
+        if not await self._wait_for(ticket, seconds("timeout", timeout)):
+            now = self._face.get(vm)
+            raise WaitTimeoutError(now.vm_id, now.name, timeout or 0.0, now.state.value)
+        found: VM = ticket.result()
+        return found
+
+    async def signal(
+        self, vm: VM | str, number: int, *, to: Literal["main", "tree"] = "main"
+    ) -> None:
+        """Send a signal to a VM's main process or its whole tree, a reload say."""
+        await self._settled(self._face.signalling(vm, number, to))
+
+    async def logs(self, vm: VM | str, *, tail: int | None = None) -> builtins.list[LogLine]:
+        """Return what is kept of a VM's output, also of one removed and after close."""
+        return self._face.logs(vm, tail=tail)
+
+    async def follow(self, vm: VM | str) -> AsyncIterator[LogLine]:
+        """Iterate over what is kept, then over what comes, until the VM has ended."""
+        if self._is_virtual:
+            for line in self._face.follow(vm):
+                yield line
+            return
+        engine = self._core.engine
+        book = engine.book(self._core.name_of(vm))
+        if book is None:
+            raise VMNotFoundError(self._core.name_of(vm))
+        vm_id, log = book[0].vm_id, book[1]
+        parser, seen = LineParser(), 0
+        while True:
+            now = engine.book(vm_id)
+            ended = now is None or is_final(now[0].state)
+            for chunk in log.chunks_after(seen):
+                seen = chunk.number
+                for line in parser.feed(chunk):
+                    yield line
+            if ended:
+                for line in parser.finish():
+                    yield line
+                return
+            waiter, last = _LoopWaiter(), seen
+            self._core.backend.post(lambda w=waiter, n=last: engine.follow(vm_id, w, n))  # type: ignore[misc] # bound now
+            await waiter.wait()
+
+    async def usage(self, vm: VM | str) -> Usage:
+        """Return what a VM's whole tree uses now; zeros when nothing of it lives."""
+        return await asyncio.to_thread(self._face.usage, vm)
+
+    def subscribe(self, callback: Callable[[VMEvent], None]) -> Callable[[], None]:
+        """Call ``callback`` with every event to come, in order; return what undoes it."""
+        return self._face.subscribe(callback)
+
+    async def events(self) -> AsyncIterator[VMEvent]:
+        """Iterate over every event to come, until the iterator is closed."""
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[VMEvent] = asyncio.Queue()
+
+        def put(event: VMEvent) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
+                loop.call_soon_threadsafe(queue.put_nowait, event)
+
+        undo = self._face.subscribe(put)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            undo()
+
+    async def history(self, vm: VM | str | None = None) -> builtins.list[VMEvent]:
+        """Return the last events, of one VM or of all; also after close."""
+        return self._face.history(vm)
+
+    async def close(self, *, grace: float | None = None) -> None:
+        """Remove every VM, side by side, and end the backend; again is silent."""
+        if self._is_virtual:
+            self._face.close(grace=grace)
+        else:
+            await asyncio.to_thread(lambda: self._face.close(grace=grace))
