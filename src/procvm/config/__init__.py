@@ -5,8 +5,13 @@ It looks at no file, starts nothing and knows no clock.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._policies import Limits, LogPolicy, RestartPolicy, StopPolicy, signal_number
 from ._vm import Environment, VMConfig
+
+if TYPE_CHECKING:
+    from ._mapping import config_from, config_to
 
 __all__ = [
     "Environment", "Limits", "LogPolicy", "RestartPolicy", "StopPolicy", "VMConfig", "config_from",

@@ -62,8 +62,8 @@ class LogBook:
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
-        self._chunks: deque[Chunk] = deque()
-        self._sizes: dict[int, int] = {}
+        self._lives: dict[int, deque[Chunk]] = {}
+        self._size = 0
         self._number = 0
 
     @property
@@ -73,36 +73,26 @@ class LogBook:
 
     def add(self, generation: int, stream: str, at: float, data: bytes) -> None:
         """Keep ``data``, and let go of the oldest beyond the bound."""
+        if generation not in self._lives:
+            previous = [g for g in self._lives if g == generation - 1]
+            self._lives = {g: self._lives[g] for g in previous} | {generation: deque()}
+            self._size = 0
+        chunks = self._lives[generation]
         self._number += 1
         data = data[-self._keep :] if self._keep else b""
-        self._chunks.append(Chunk(self._number, generation, stream, at, data))
-        self._sizes[generation] = self._sizes.get(generation, 0) + len(data)
-        self._trim(generation)
-
-    def _trim(self, generation: int) -> None:
-        while self._chunks:
-            first = self._chunks[0]
-            is_old = first.generation < generation - 1
-            if not is_old and self._sizes[first.generation] <= self._keep:
-                break
-            if (
-                not is_old
-                and first.generation != generation
-                and self._sizes[generation] <= self._keep
-            ):
-                break
-            self._chunks.popleft()
-            self._sizes[first.generation] -= len(first.data)
-        for old in [g for g in self._sizes if g < generation - 1]:
-            del self._sizes[old]
+        chunks.append(Chunk(self._number, generation, stream, at, data))
+        self._size += len(data)
+        while self._size > self._keep:
+            self._size -= len(chunks.popleft().data)
 
     def chunks_after(self, number: int) -> list[Chunk]:
         """Return the chunks newer than ``number``; a snapshot."""
-        return [chunk for chunk in self._chunks.copy() if chunk.number > number]
+        lives = tuple(self._lives.values())
+        return [chunk for chunks in lives for chunk in chunks.copy() if chunk.number > number]
 
     def lines(self, tail: int | None = None) -> list[LogLine]:
         """Return what is kept, as lines; ``tail`` the last ones alone."""
-        found = parsed(self._chunks.copy())
+        found = parsed(self.chunks_after(0))
         if tail is None:
             return found
         return found[-tail:] if tail > 0 else []
