@@ -63,7 +63,7 @@ class LogBook:
     def __init__(self, keep: int) -> None:
         self._keep = keep
         self._lives: dict[int, deque[Chunk]] = {}
-        self._size = 0
+        self._sizes: dict[int, int] = {}
         self._number = 0
 
     @property
@@ -75,15 +75,17 @@ class LogBook:
         """Keep ``data``, and let go of the oldest beyond the bound."""
         if generation not in self._lives:
             previous = [g for g in self._lives if g == generation - 1]
+            if any(g > generation for g in self._lives):
+                return  # too late: two lives have begun since
             self._lives = {g: self._lives[g] for g in previous} | {generation: deque()}
-            self._size = 0
+            self._sizes = {g: self._sizes[g] for g in previous} | {generation: 0}
         chunks = self._lives[generation]
         self._number += 1
         data = data[-self._keep :] if self._keep else b""
         chunks.append(Chunk(self._number, generation, stream, at, data))
-        self._size += len(data)
-        while self._size > self._keep:
-            self._size -= len(chunks.popleft().data)
+        self._sizes[generation] += len(data)
+        while self._sizes[generation] > self._keep:
+            self._sizes[generation] -= len(chunks.popleft().data)
 
     def chunks_after(self, number: int) -> list[Chunk]:
         """Return the chunks newer than ``number``; a snapshot."""

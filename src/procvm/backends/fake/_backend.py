@@ -1,0 +1,266 @@
+"""FakeBackend: scripted programs in virtual time, without processes and threads."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ...config import VMConfig
+from ...errors import ConfigError, VMNotFoundError
+from ...facts import Usage
+from ...probes import Probe
+from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Waiter
+from ._clock import Clock, FakeTimer
+from ._process import FakeProcess
+from ._program import FakeProgram
+
+__all__ = ["FakeBackend"]
+
+_log = logging.getLogger("procvm")
+_FIRST_PID = 2**22 + 1  # above the kernel's limit: a stray os.kill hits nobody
+_EPOCH = 1_700_000_000.0
+_LONGEST_QUEUE = 10_000
+
+
+class _Flag:
+    """A waiter that virtual time looks at."""
+
+    __slots__ = ("_is_set",)
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+
+class _Queue:
+    """A subscriber, called between steps."""
+
+    def __init__(self, callback: Callable[[Any], None]) -> None:
+        self._callback: Callable[[Any], None] | None = callback
+        self._items: deque[Any] = deque()
+        self.lost = 0
+
+    def put(self, item: Any) -> None:
+        if len(self._items) >= _LONGEST_QUEUE:
+            self.lost += 1
+        elif self._callback is not None:
+            self._items.append(item)
+
+    def stop(self) -> None:
+        self._callback = None
+        self._items.clear()
+
+    def deliver(self) -> None:
+        while self._items and self._callback is not None:
+            item = self._items.popleft()
+            try:
+                self._callback(item)
+            except Exception:
+                _log.exception("a subscriber failed; the others go on")
+
+
+class FakeBackend(Backend):
+    """Plays scripted programs in virtual time: same rules, same seed, same history.
+
+    A blocking verb moves time forward by itself; ``advance`` moves it by hand.
+
+    Args:
+        seed: What chance and identities are drawn from.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self._clock = Clock()
+        self._sink: Sink | None = None
+        self._scripts: dict[str, tuple[FakeProgram, ...]] = {}
+        self._processes: dict[Key, FakeProcess] = {}
+        self._names: dict[str, Key] = {}
+        self._queues: list[_Queue] = []
+        self._calls: deque[Callable[[], None]] = deque()
+        self._lock = threading.RLock()
+        self._is_busy = False
+        self._is_delivering = False
+        self._pid = _FIRST_PID
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What holds here."""
+        return Capabilities("virtual")
+
+    @property
+    def now(self) -> float:
+        """Seconds of virtual time since the start."""
+        return self._clock.now
+
+    def program(self, name: str, *programs: FakeProgram) -> None:
+        """Script the lives of the VM called ``name``, one a generation, the last one repeated."""
+        if not programs:
+            raise ConfigError("programs", programs, "name at least one FakeProgram")
+        self._scripts[name] = programs
+
+    def advance(self, seconds: float) -> None:
+        """Move time forward by ``seconds``, and let happen what is due."""
+        if isinstance(seconds, bool) or not 0 <= seconds < float("inf"):
+            raise ConfigError(
+                "seconds", seconds, "must be finite and at least 0; time never turns"
+            )
+        with self._lock:
+            end = self._clock.now + seconds
+            while (at := self._clock.next_at()) is not None and at <= end:
+                self._step()
+            self._clock.now = max(self._clock.now, end)
+
+    def crash(self, vm: Any, code: int | None = 1, *, signal: int | None = None) -> None:
+        """Let the main process of ``vm`` (a VM, its vm_id or name) end now."""
+        wanted = getattr(vm, "vm_id", vm)
+        keys = [key for key in self._processes if key.vm_id == wanted]
+        key = max(keys) if keys else self._names.get(wanted)
+        process = self._processes.get(key) if key is not None else None
+        if process is None:
+            raise VMNotFoundError(str(wanted))
+        self.post(lambda: process.end(None if signal is not None else code, signal))
+
+    def open(self, sink: Sink) -> None:
+        """See Backend."""
+        if self._sink is not None:
+            raise ConfigError(
+                "backend", type(self).__name__, "has a manager already: make a new one"
+            )
+        self._sink = sink
+
+    def post(self, call: Callable[[], None]) -> None:
+        """See Backend."""
+        with self._lock:
+            self._calls.append(call)
+            if not self._is_busy:
+                self._run()
+
+    def _run(self) -> None:
+        """Run what was posted, then deliver; a callback's own posts run at once."""
+        self._is_busy = True
+        try:
+            while self._calls:
+                self._calls.popleft()()
+        finally:
+            self._is_busy = False
+        if not self._is_delivering:
+            self._is_delivering = True
+            try:
+                for queue in tuple(self._queues):
+                    queue.deliver()
+            finally:
+                self._is_delivering = False
+
+    def _step(self) -> None:
+        self.post(self._clock.pop())
+
+    def waiter(self) -> Waiter:
+        """See Backend."""
+        return _Flag()
+
+    def block(self, waiter: Waiter, timeout: float | None) -> bool:
+        """Move time until ``waiter`` is set or ``timeout`` has passed."""
+        with self._lock:
+            end = None if timeout is None else self._clock.now + timeout
+            while not waiter.is_set():
+                at = self._clock.next_at()
+                if end is not None and (at is None or at > end):
+                    self._clock.now = max(self._clock.now, end)
+                    return False
+                if at is None:
+                    raise RuntimeError("nothing could ever happen")
+                self._step()
+            return True
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> FakeTimer:
+        """See Backend."""
+        return self._clock.call_later(delay, call)
+
+    def monotonic(self) -> float:
+        """See Backend."""
+        return self._clock.now
+
+    def wall(self) -> float:
+        """See Backend."""
+        return _EPOCH + self._clock.now
+
+    def new_id(self) -> str:
+        """See Backend."""
+        return f"{self._random.getrandbits(128):032x}"
+
+    def chance(self) -> float:
+        """See Backend."""
+        return self._random.uniform(-1.0, 1.0)
+
+    def listen(self, callback: Callable[[Any], None], *, name: str) -> Listener:  # noqa: ARG002 - no thread to name
+        """See Backend."""
+        queue = _Queue(callback)
+        self._queues.append(queue)
+        return queue
+
+    def resolve(self, config: VMConfig, base: str) -> Plan:
+        """See Backend."""
+        return Plan(config, base)
+
+    def spawn(self, key: Key, plan: Plan) -> None:
+        """See Backend."""
+        assert self._sink is not None  # noqa: S101 - an engine opened it
+        script = self._scripts.get(plan.config.name, (FakeProgram(),))
+        program = script[min(key.generation, len(script)) - 1]
+        process = FakeProcess(self._clock, self._sink, key, plan, program)
+        self._processes[key] = process
+        self._names[plan.config.name] = key
+        self._pid += 1
+        process.start(self._pid)
+
+    def stop(self, key: Key, *, grace: float) -> None:
+        """See Backend."""
+        if key in self._processes:
+            process = self._processes[key]
+            self._calls.append(lambda: process.stop(grace))
+
+    def signal(self, key: Key, number: int, *, to: str) -> None:  # noqa: ARG002 - a fake tree is one process
+        """See Backend."""
+        if key in self._processes:
+            process = self._processes[key]
+            self._calls.append(lambda: process.signal(number))
+
+    def watch(self, key: Key, role: str, probe: Probe) -> None:
+        """See Backend."""
+        if key in self._processes:
+            self._processes[key].watch(role, probe)
+
+    def unwatch(self, key: Key, role: str) -> None:
+        """See Backend."""
+        if key in self._processes:
+            self._processes[key].unwatch(role)
+
+    def usage(self, key: Key) -> Usage:
+        """See Backend."""
+        process = self._processes.get(key)
+        if process is None or process.is_over or process.pid is None:
+            return Usage(0.0, None, 0, 0, 0, 0)
+        return Usage(0.0, 0.0, 2**20, 1, 1, 3)
+
+    def release(self, key: Key) -> None:
+        """See Backend."""
+        process = self._processes.pop(key, None)
+        if process is not None:
+            process.end_silently()
+            name = process.plan.config.name
+            if self._names.get(name) == key:
+                del self._names[name]
+
+    def close(self) -> None:
+        """See Backend."""
+        for queue in self._queues:
+            queue.deliver()

@@ -1,0 +1,71 @@
+"""FakeProgram: what a program does in one life, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from ...config import signal_number
+from ...errors import ConfigError, StartError
+
+__all__ = ["FakeProgram"]
+
+
+def _time(_: Any, attribute: Any, value: Any) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < float("inf"):
+        raise ConfigError(attribute.name, value, "must be a finite number of seconds, at least 0")
+
+
+def _optional_time(program: Any, attribute: Any, value: Any) -> None:
+    if value is not None:
+        _time(program, attribute, value)
+
+
+def _output(value: Sequence[tuple[float, str, str]]) -> tuple[tuple[float, str, str], ...]:
+    made = tuple(tuple(item) for item in value)
+    for item in made:
+        if len(item) != 3 or item[1] not in ("stdout", "stderr") or not isinstance(item[2], str):  # noqa: PLR2004 - a triple
+            raise ConfigError("output", item, "must be (seconds, 'stdout' or 'stderr', text)")
+    return made  # type: ignore[return-value] # checked just above
+
+
+def _answers(value: Sequence[tuple[float, bool, str]]) -> tuple[tuple[float, bool, str], ...]:
+    made = tuple(tuple(item) for item in value)
+    for item in made:
+        if len(item) != 3 or not isinstance(item[1], bool):  # noqa: PLR2004 - a triple
+            raise ConfigError("probes", item, "must be (seconds, passes, words)")
+    return made  # type: ignore[return-value] # checked just above
+
+
+@attrs.frozen(kw_only=True)
+class FakeProgram:
+    """What a program does in one life; every time is seconds of virtual time.
+
+    Attributes:
+        start_after: How long its start takes.
+        start_error: How its start fails; None: it does not.
+        ready_after: When its ready probe passes, after its start.
+        output: What it writes: (seconds after its start, stream, text).
+        exit_after: When it ends by itself, after its start; None: never.
+        exit_code: With what code.
+        exit_signal: By what signal, instead of a code.
+        ignores: Signals that it does not hear; SIGKILL is always heard.
+        stop_takes: How long it takes to end when asked.
+        probes: What its probes answer, the newest counts: (seconds, passes, words).
+    """
+
+    start_after: float = attrs.field(default=0.0, validator=_time)
+    start_error: StartError | None = None
+    ready_after: float = attrs.field(default=0.0, validator=_time)
+    output: tuple[tuple[float, str, str], ...] = attrs.field(default=(), converter=_output)
+    exit_after: float | None = attrs.field(default=None, validator=_optional_time)
+    exit_code: int = 0
+    exit_signal: int | None = None
+    ignores: frozenset[int] = attrs.field(
+        default=frozenset(), converter=lambda numbers: frozenset(map(signal_number, numbers))
+    )
+    stop_takes: float = attrs.field(default=0.0, validator=_time)
+    probes: tuple[tuple[float, bool, str], ...] = attrs.field(default=(), converter=_answers)
