@@ -1,0 +1,166 @@
+"""Dispatcher: a request in, a manager's verb, an answer out; it never raises."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from typing import Any, Protocol
+
+from ..config import VMConfig
+from ..errors import ConfigError, PolicyError, ProcVMError, ProtocolError
+from ..values import VM, HealthReport
+from ._codec import Dialect, checked_dialect, decode_copy, encode_result, method_of
+from ._messages import (
+    AllocateVM,
+    Failed,
+    GetHealth,
+    GetVMs,
+    HealthResult,
+    RemoveVM,
+    Request,
+    Result,
+    Succeeded,
+    VMInfo,
+    VMsResult,
+)  # fmt: skip
+from ._plain import PlainCopy
+from ._policy import Guard, Policy
+
+__all__ = ["Dispatcher"]
+
+_log = logging.getLogger("procvm")
+
+
+class Verbs(Protocol):
+    """What a Dispatcher needs of a manager."""
+
+    def allocate(self, config: VMConfig, /) -> VM:
+        """Start a program."""
+
+    def remove(self, vm: str, /) -> VM:
+        """Take a VM away."""
+
+    def reset(self, vm: str, /) -> VM:
+        """Start a VM anew."""
+
+    def health(self) -> HealthReport:
+        """Tell how the VMs are."""
+
+    def list(self) -> list[VM]:
+        """Tell which VMs there are."""
+
+
+class Dispatcher:
+    """Answers requests with a manager; from any thread, side by side.
+
+    Args:
+        manager: What carries them out.
+        dialect: ``'documented'``: exactly the documented keys and messages; ``'extended'``
+            adds ``vm_id`` and ``error`` to results, and more keys to a ``config``.
+        policy: What requests may do; None: everything. Who can send a request then can run
+            any program as the host's user, so never open a socket without a policy.
+    """
+
+    def __init__(
+        self, manager: Verbs, *, dialect: Dialect = "documented", policy: Policy | None = None
+    ) -> None:
+        self._manager = manager
+        self._extended = checked_dialect(dialect)
+        if policy is not None and not isinstance(policy, Policy):
+            raise ConfigError("policy", policy, "must be a Policy or None")
+        self._guard = None if policy is None else Guard(policy)
+
+    def handle(self, request: Any) -> dict[str, Any]:
+        """Carry out one request and answer it; never raises, and the answer can be serialised.
+
+        ``request`` in the answer is the request as it came: a copy, each value that is no
+        plain data replaced where it stands by a short string.
+        """
+        copy = PlainCopy(request)  # once: others may change the request meanwhile
+        try:
+            result = self._carry_out(copy)
+        except Exception as e:  # noqa: BLE001 - whatever failed, the answer is a response
+            result = _failed(method_of(copy.value), e)
+        return {"request": copy.value, "result": encode_result(result, extended=self._extended)}
+
+    def _carry_out(self, copy: PlainCopy) -> Result:
+        message = decode_copy(copy, extended=self._extended)
+        if self._guard is None:
+            return self._call(message)
+        guard = self._guard
+        guard.check(message)
+        if isinstance(message, AllocateVM):
+            guard.reserve(self._listed)
+            vm = None
+            try:
+                vm = self._manager.allocate(message.config)
+            finally:
+                guard.allocated(None if vm is None else vm.vm_id, message.config.name)
+            return Succeeded(message.success, vm.vm_id)
+        if isinstance(message, (GetHealth, GetVMs)):
+            return self._call(message)
+        vm_id = guard.own(message.vm_id)
+        result = self._call(type(message)(vm_id, message.timestamp))
+        if isinstance(message, RemoveVM):
+            guard.removed(vm_id)
+        return result
+
+    def _listed(self) -> set[str]:
+        return {vm.vm_id for vm in self._manager.list()}
+
+    def _call(self, message: Request) -> Result:
+        manager = self._manager
+        if isinstance(message, GetHealth):
+            return HealthResult(manager.health().status)
+        if isinstance(message, GetVMs):
+            return VMsResult(tuple(map(_info, manager.list())))
+        if isinstance(message, AllocateVM):
+            return Succeeded(message.success, manager.allocate(message.config).vm_id)
+        if isinstance(message, RemoveVM):
+            manager.remove(message.vm_id)
+        else:
+            manager.reset(message.vm_id)
+        return Succeeded(message.success)
+
+
+def _info(vm: VM) -> VMInfo:
+    return VMInfo(
+        vm_id=vm.vm_id,
+        name=vm.name,
+        path=vm.config.path,
+        command=shlex.join(vm.config.command),
+        state=vm.state.value,
+        pid=vm.pid,
+        generation=vm.generation,
+        restarts=vm.restarts,
+        healthy=vm.healthy,
+        started_at=vm.started_at,
+        exit=vm.exit,
+    )
+
+
+def _failed(kind: type[Any] | None, error: Exception) -> Failed:
+    """Say what failed: the documented sentence, and beside it the error's code and facts."""
+    if isinstance(error, ProcVMError):
+        code, detail = error.code, str(error)
+    else:
+        _log.error("a request could not be carried out", exc_info=error)
+        code, detail = "internal", f"{type(error).__name__} in the manager; its log says more"
+    if kind is not None:
+        message = str(kind.failure)
+    elif isinstance(error, ProtocolError):
+        message = f"{error.path} {error.why}" if error.path == "request" else error.why
+    else:
+        message = detail
+    if isinstance(error, ConfigError):
+        field: Any = error.field
+    else:
+        field = error.path if isinstance(error, (ProtocolError, PolicyError)) else None
+    vm_id = getattr(error, "vm_id", None)
+    return Failed(
+        message,
+        code,
+        detail,
+        vm_id if isinstance(vm_id, str) and vm_id else None,
+        field if isinstance(field, str) else None,
+    )
