@@ -1,16 +1,50 @@
-"""procvm: a program owns other programs."""
+"""procvm: a program owns other programs, and nothing is left behind.
+
+    >>> from procvm import FakeBackend, VMConfig, VMManager
+    >>> with VMManager(FakeBackend()) as manager:
+    ...     web = manager.allocate(VMConfig("web", ["python", "-m", "http.server"]))
+    ...     web.state.value, manager.health().status
+    ('running', 'good')
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import probes
 from .config import Limits, LogPolicy, RestartPolicy, StopPolicy, VMConfig
+from .errors import (
+    ConfigError, DuplicateNameError, ExitedBeforeReadyError, ForkedManagerError,
+    ManagerClosedError, NotExecutableError, PolicyError, ProcVMError, ProgramNotFoundError,
+    ProtocolError, ReadyTimeoutError, RemoteError, ResourceError, StartError,
+    StartInterruptedError, StopError, UnreachableStateError, VMNotFoundError, WaitTimeoutError,
+    WorkingDirectoryError,
+)  # fmt: skip
 from .facts import Exit, LogLine, Survivor, Usage, VMState
 from .values import VM, HealthReport, VMEvent
-from .errors import *  # noqa: F403
 
-_HEAVY = {
+if TYPE_CHECKING:
+    from . import protocol
+    from .backends import Backend
+    from .backends.fake import FakeBackend, FakeProgram
+    from .backends.subprocess import SubprocessBackend
+    from .manager import VMManager
+    from .manager._async import AsyncVMManager
+
+__all__ = [
+    "VM", "AsyncVMManager", "Backend", "ConfigError", "DuplicateNameError", "Exit",
+    "ExitedBeforeReadyError", "FakeBackend", "FakeProgram", "ForkedManagerError", "HealthReport",
+    "Limits", "LogLine", "LogPolicy", "ManagerClosedError", "NotExecutableError", "PolicyError",
+    "ProcVMError", "ProgramNotFoundError", "ProtocolError", "ReadyTimeoutError", "RemoteError",
+    "ResourceError", "RestartPolicy", "StartError", "StartInterruptedError", "StopError",
+    "StopPolicy", "SubprocessBackend", "Survivor", "UnreachableStateError", "Usage", "VMConfig",
+    "VMEvent", "VMManager", "VMNotFoundError", "VMState", "WaitTimeoutError",
+    "WorkingDirectoryError", "probes", "protocol",
+]  # fmt: skip
+
+_HEAVY = {  # name: the module that brings it, loaded when it is first used
     "AsyncVMManager": "manager._async",
-    "Backend": "backends.base",
+    "Backend": "backends",
     "FakeBackend": "backends.fake",
     "FakeProgram": "backends.fake",
     "SubprocessBackend": "backends.subprocess",
@@ -20,12 +54,12 @@ _HEAVY = {
 
 
 def __getattr__(name: str) -> object:
-    """Load the heavy names when they are first used."""
-    import importlib
-
+    """Load a heavy name when it is first used."""
     if name not in _HEAVY:
-        raise AttributeError(name)
-    module = importlib.import_module(f".{_HEAVY[name]}", __name__)
+        raise AttributeError(f"module 'procvm' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - for the first use of a heavy name alone
+
+    module = import_module(f".{_HEAVY[name]}", __name__)
     value = module if name == "protocol" else getattr(module, name)
     globals()[name] = value
     return value

@@ -1,0 +1,312 @@
+"""SubprocessBackend: real processes, their output, their probes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import termios
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable
+from typing import Any, Literal
+
+from ...config import VMConfig
+from ...errors import ConfigError, StartError
+from ...facts import Survivor, Usage
+from ...probes import Probe
+from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Timer, Waiter
+from ._environment import environment_of
+from ._group import GroupHolder
+from ._holds import Holder
+from ._listener import ThreadListener
+from ._logfile import LogFile
+from ._reactor import ReactorThread
+from ._resolve import resolve
+from ._usage import UsageMeter
+from .probing import Watcher
+
+__all__ = ["SubprocessBackend"]
+
+_MOST_AT_ONCE = 64 * 1024
+_live: weakref.WeakSet[SubprocessBackend] = weakref.WeakSet()
+
+
+class _Running:
+    """One incarnation: its pipes, its log file and its probes."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.pipes: dict[str, int] = {}
+        self.file: LogFile | None = None
+        self.watchers: dict[str, Watcher] = {}
+        self.is_stopping = False
+
+
+class SubprocessBackend(Backend):
+    """Runs real processes.
+
+    Args:
+        containment: ``'tree'`` or ``'group'``; None: the strongest that works here.
+
+    Raises:
+        ConfigError: Another word, or a containment that is not to be had here.
+    """
+
+    def __init__(self, containment: Literal["tree", "group"] | None = None) -> None:
+        if containment not in (None, "tree", "group"):
+            raise ConfigError("containment", containment, "must be tree or group")
+        self._reactor = ReactorThread()
+        self._holder: Holder = _holder_for(containment, self._reactor, self)
+        self._sink: Sink | None = None
+        self._running: dict[Key, _Running] = {}
+        self._meter = UsageMeter()
+        self._chance = random.Random()  # noqa: S311 - jitter is no secret
+        self._is_closed = False
+        _live.add(self)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What holds here."""
+        holder = self._holder
+        return Capabilities(holder.containment, holder.host_death, tuple(holder.degraded))
+
+    def open(self, sink: Sink) -> None:
+        """See Backend."""
+        if self._sink is not None:
+            raise ConfigError("backend", type(self).__name__, "has a manager already: make a new one")
+        self._sink = sink
+
+    @property
+    def sink(self) -> Sink:
+        """Whom everything is told."""
+        assert self._sink is not None  # noqa: S101 - an engine opened it before it asked
+        return self._sink
+
+    def post(self, call: Callable[[], None]) -> None:
+        """See Backend."""
+        self._reactor.post(call)
+
+    def waiter(self) -> Waiter:
+        """See Backend."""
+        return threading.Event()
+
+    def block(self, waiter: Waiter, timeout: float | None) -> bool:
+        """See Backend."""
+        assert isinstance(waiter, threading.Event)  # noqa: S101 - made just above
+        return waiter.wait(timeout)
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
+        """See Backend."""
+        return self._reactor.call_later(delay, call)
+
+    def monotonic(self) -> float:
+        """See Backend."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """See Backend."""
+        return time.time()
+
+    def new_id(self) -> str:
+        """See Backend."""
+        return uuid.UUID(bytes=os.urandom(16)).hex
+
+    def chance(self) -> float:
+        """See Backend."""
+        return self._chance.uniform(-1.0, 1.0)
+
+    def listen(self, callback: Callable[[Any], None], *, name: str) -> Listener:
+        """See Backend."""
+        return ThreadListener(callback, name)
+
+    def resolve(self, config: VMConfig, base: str) -> Plan:
+        """See Backend."""
+        return resolve(config, base)
+
+    def spawn(self, key: Key, plan: Plan) -> None:
+        """See Backend."""
+        running = self._running[key] = _Running(plan)
+        if plan.config.log.file is not None:
+            running.file = LogFile(plan, lambda words: self.sink.warned(key, words))
+        more: dict[str, str] = {}
+        if plan.config.ready is not None:
+            watcher = self._watcher(key, running, "ready", plan.config.ready)
+            more = watcher.environment
+        self._holder.spawn(key, plan, environment_of(plan.config, more))
+
+    def _watcher(self, key: Key, running: _Running, role: str, probe: Probe) -> Watcher:
+        def answer(passed: bool, words: str) -> None:  # noqa: FBT001 - an answer
+            if running.watchers.get(role) is watcher:
+                self.sink.probed(key, role, passed=passed, words=words)
+
+        watcher = Watcher(self._reactor, running.plan, probe, role, answer)
+        running.watchers[role] = watcher
+        return watcher
+
+    # --- what the holder tells --------------------------------------------------------
+
+    def held_started(self, key: Key, pid: int, stdout: int, stderr: int) -> None:
+        """See Holding."""
+        running = self._running[key]
+        for stream, fd in (("stdout", stdout), ("stderr", stderr)):
+            running.pipes[stream] = fd
+            self._reactor.register(fd, lambda s=stream: self._read(key, s))  # type: ignore[misc] # bound now
+        self.sink.started(key, pid)
+
+    def held_failed(self, key: Key, error: StartError) -> None:
+        """See Holding."""
+        self._drop(key)
+        self.sink.start_failed(key, error)
+
+    def held_exited(
+        self, key: Key, code: int | None, signal: int | None, *, tree_gone: bool, why: str = ""
+    ) -> None:
+        """See Holding."""
+        self._drain(key)
+        self.sink.exited(key, code, signal, tree_gone=tree_gone, why=why)
+        if tree_gone:
+            self._drop(key)
+
+    def held_gone(self, key: Key) -> None:
+        """See Holding."""
+        self._drain(key)
+        self.sink.gone(key)
+        self._drop(key)
+
+    def held_survived(self, key: Key, survivors: tuple[Survivor, ...]) -> None:
+        """See Holding."""
+        self.sink.survived(key, survivors)
+
+    def held_lost(self, key: Key, why: str) -> None:
+        """See Holding."""
+        self._drain(key)
+        self.sink.lost(key, why)
+        self._drop(key)
+
+    # --- output -----------------------------------------------------------------------
+
+    def _read(self, key: Key, stream: str, most: int = _MOST_AT_ONCE) -> None:
+        running = self._running.get(key)
+        fd = running.pipes.get(stream) if running is not None else None
+        if running is None or fd is None:
+            return
+        try:
+            data = os.read(fd, most)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._reactor.unregister(fd)
+            os.close(fd)
+            del running.pipes[stream]
+            return
+        if running.file is not None:
+            running.file.write(data)
+        self.sink.output(key, stream, data)
+        for watcher in tuple(running.watchers.values()):
+            watcher.saw(stream, data)
+
+    def _drain(self, key: Key) -> None:
+        """Read exactly what is in the pipes now: a flooding grandchild cannot prolong it."""
+        running = self._running.get(key)
+        if running is None:
+            return
+        for stream, fd in tuple(running.pipes.items()):
+            left = int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4), "little")
+            while left > 0 and stream in running.pipes:
+                self._read(key, stream, min(left, _MOST_AT_ONCE))
+                left -= _MOST_AT_ONCE
+
+    def _drop(self, key: Key) -> None:
+        running = self._running.pop(key, None)
+        if running is None:
+            return
+        for fd in running.pipes.values():
+            self._reactor.unregister(fd)
+            os.close(fd)
+        for watcher in running.watchers.values():
+            watcher.stop()
+        if running.file is not None:
+            running.file.close()
+
+    # --- the rest of the contract -----------------------------------------------------
+
+    def stop(self, key: Key, *, grace: float) -> None:
+        """See Backend."""
+        self._holder.stop(key, grace=grace)
+
+    def signal(self, key: Key, number: int, *, to: str) -> None:
+        """See Backend."""
+        self._holder.signal(key, number, to=to)
+
+    def watch(self, key: Key, role: str, probe: Probe) -> None:
+        """See Backend."""
+        running = self._running.get(key)
+        if running is not None:
+            watcher = running.watchers.get(role) or self._watcher(key, running, role, probe)
+            watcher.start()
+
+    def unwatch(self, key: Key, role: str) -> None:
+        """See Backend."""
+        running = self._running.get(key)
+        watcher = running.watchers.pop(role, None) if running is not None else None
+        if watcher is not None:
+            watcher.stop()
+
+    def usage(self, key: Key) -> Usage:
+        """See Backend."""
+        return self._meter.read(key, self._holder.pids(key))
+
+    def release(self, key: Key) -> None:
+        """See Backend."""
+        self._drop(key)
+        self._meter.forget(key)
+        self._holder.release(key)
+
+    def close(self) -> None:
+        """See Backend."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._reactor.post(self._close_everything)
+        self._reactor.close()
+
+    def _close_everything(self) -> None:
+        for key in tuple(self._running):
+            self._drop(key)
+        self._holder.close()
+
+    def forget(self) -> None:
+        """In a forked child: close its copies of what is the parent's."""
+        self._is_closed = True
+        for running in self._running.values():
+            for fd in running.pipes.values():
+                os.close(fd)
+            running.pipes.clear()
+        self._reactor.forget()
+
+
+def _holder_for(containment: str | None, reactor: ReactorThread, backend: Any) -> Holder:
+    if containment in (None, "tree"):
+        try:
+            from ._tree import TreeHolder  # noqa: PLC0415 - Linux alone
+
+            if TreeHolder.is_available():
+                return TreeHolder(reactor, backend)
+        except ImportError:
+            pass
+        if containment == "tree":
+            raise ConfigError("containment", "tree", "is not to be had on this system: use group")
+    return GroupHolder(reactor, backend)
+
+
+def _forget_all() -> None:
+    for backend in tuple(_live):
+        backend.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,27 @@
+"""The environment that a program starts with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from ...config import VMConfig
+
+__all__ = ["environment_of"]
+
+_NEVER = ("NOTIFY_SOCKET",)
+_NEVER_PREFIXES = ("LISTEN_", "WATCHDOG_")
+
+
+def environment_of(config: VMConfig, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the host's environment as far as it is inherited, the config's and ``more`` over it."""
+    if config.inherit_env is True:
+        base = dict(os.environ)
+    elif config.inherit_env is False:
+        base = {}
+    else:
+        base = {name: os.environ[name] for name in config.inherit_env if name in os.environ}
+    for name in list(base):  # what systemd said to the host is not for its programs
+        if name in _NEVER or name.startswith(_NEVER_PREFIXES):
+            del base[name]
+    return {**base, **config.env, **(more or {})}

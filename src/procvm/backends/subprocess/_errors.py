@@ -1,0 +1,66 @@
+"""The one place where the system's errors become ours."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ...errors import (
+    NotExecutableError, ProgramNotFoundError, ResourceError, StartError, WorkingDirectoryError,
+)  # fmt: skip
+from ..base import Plan
+
+__all__ = ["start_error", "translated"]
+
+_KINDS: dict[int, type[StartError]] = {
+    errno.ENOENT: ProgramNotFoundError,
+    errno.ENOTDIR: ProgramNotFoundError,
+    errno.ELOOP: ProgramNotFoundError,
+    errno.ENAMETOOLONG: ProgramNotFoundError,
+    errno.EACCES: NotExecutableError,
+    errno.EPERM: NotExecutableError,
+    errno.ENOEXEC: NotExecutableError,
+    errno.EISDIR: NotExecutableError,
+    errno.ETXTBSY: NotExecutableError,
+    errno.E2BIG: ResourceError,
+    errno.EAGAIN: ResourceError,
+    errno.ENOMEM: ResourceError,
+    errno.EMFILE: ResourceError,
+    errno.ENFILE: ResourceError,
+}
+_HINTS = {
+    errno.E2BIG: "the arguments and the environment are too long together, or one of them is",
+    errno.EAGAIN: "the limit of processes is reached",
+    errno.EMFILE: "this process has no descriptor left: raise ulimit -n, or remove VMs",
+    errno.ENFILE: "the machine has no descriptor left",
+    errno.ENOMEM: "the machine has no memory left",
+    errno.ENOEXEC: "the system cannot run this file: it has no #! line",
+}
+
+
+def start_error(
+    kind: type[StartError], why: str, plan: Plan, *, path: str | None = None,
+    step: str = "resolve", number: int | None = None,
+) -> StartError:  # fmt: skip
+    """Return an error of ``kind`` with everything that is known."""
+    config = plan.config
+    return kind(
+        why, name=config.name, argv=config.command, directory=plan.directory, path=path, step=step,
+        errno=number,
+    )  # fmt: skip
+
+
+def translated(error: OSError, plan: Plan, step: str = "spawn") -> StartError:
+    """Return what a system call's error means for a start."""
+    number = error.errno or 0
+    directory_is_gone = number in (errno.ENOENT, errno.ENOTDIR, errno.EACCES) and (
+        not os.path.isdir(plan.directory)  # noqa: PTH112 - text in, text out
+    )
+    if directory_is_gone:
+        why = f"the directory {plan.directory!r} is not there"
+        return start_error(
+            WorkingDirectoryError, why, plan, path=plan.directory, step="directory", number=number
+        )
+    why = _HINTS.get(number, f"{plan.executable!r}: {os.strerror(number)}")
+    kind = _KINDS.get(number, StartError)
+    return start_error(kind, why, plan, path=plan.executable, step=step, number=number)

@@ -1,0 +1,313 @@
+"""containment="group": Popen's own path, a session for each VM, and what can be found of it.
+
+The main process stays unreaped until its tree is gone, so that its number, and with it the
+group's, cannot be reused meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+import subprocess
+import threading
+from collections.abc import Mapping
+
+from ...errors import ProcVMError, StartError
+from ...facts import Survivor
+from ..base import Key, Plan, Timer
+from ._errors import start_error, translated
+from ._holds import Holding, Reactor
+from ._launch import launch_words, user_words
+from ._members import MARKER, Member, members, send
+
+__all__ = ["GroupHolder"]
+
+_FIRST_LOOK, _SLOWEST_LOOK = 0.002, 0.05
+_PATIENCE_AFTER_KILL = 1.0
+_LOOK_AT_SURVIVORS = 0.2
+
+
+class _Held:
+    """One tree."""
+
+    def __init__(self, key: Key, plan: Plan, process: subprocess.Popen[bytes]) -> None:
+        self.key = key
+        self.plan = plan
+        self.process = process
+        self.pid = process.pid
+        self.handle: int | None = None
+        self.is_owned = True  # nobody else has reaped it
+        self.has_ended = False
+        self.told_exit = False
+        self.told_survivors = False
+        self.deadline: float | None = None
+        self.look = _FIRST_LOOK
+        self.clean = 0
+        self.timer: Timer | None = None
+        self.code: int | None = None
+        self.signal: int | None = None
+
+
+class GroupHolder:
+    """Starts, signals and takes away process groups and what can be found of their trees."""
+
+    containment = "group"
+    host_death = False
+    degraded: tuple[str, ...] = (
+        "containment is 'group': a daemon that leaves its session and clears its environment "
+        "is not found, and nothing is taken away when this program is killed",
+    )
+
+    def __init__(self, reactor: Reactor, holding: Holding) -> None:
+        self._reactor = reactor
+        self._holding = holding
+        self._held: dict[Key, _Held] = {}
+
+    def spawn(self, key: Key, plan: Plan, env: Mapping[str, str]) -> None:
+        """See Holder."""
+        ends: list[int] = []
+        try:
+            ends += os.pipe()
+            ends += os.pipe()
+            held = self._start(key, plan, {**env, MARKER: key.vm_id}, ends)
+        except (OSError, ValueError, subprocess.SubprocessError, ProcVMError) as e:
+            for end in ends:
+                os.close(end)
+            self._holding.held_failed(key, self._told(e, plan))
+            return
+        os.close(ends[1])
+        os.close(ends[3])
+        os.set_blocking(ends[0], False)
+        os.set_blocking(ends[2], False)
+        self._held[key] = held
+        self._holding.held_started(key, held.pid, ends[0], ends[2])
+        self._watch(held)
+
+    def _told(self, error: BaseException, plan: Plan) -> StartError:
+        if isinstance(error, StartError):
+            return error
+        if isinstance(error, OSError):
+            told = translated(error, plan)
+        else:
+            told = start_error(StartError, str(error), plan, step="spawn")
+        told.__cause__ = error
+        return told
+
+    def _start(self, key: Key, plan: Plan, env: dict[str, str], ends: list[int]) -> _Held:
+        who, env = user_words(plan, env)
+        executable, argv = launch_words(plan)
+        process = subprocess.Popen(  # noqa: S603 - running programs is what this is for
+            argv, executable=executable, cwd=plan.directory, env=env, stdin=subprocess.DEVNULL,
+            stdout=ends[1], stderr=ends[3], start_new_session=True, **who,
+        )  # fmt: skip
+        held = _Held(key, plan, process)
+        if hasattr(os, "pidfd_open"):
+            try:
+                held.handle = os.pidfd_open(process.pid)
+            except OSError:
+                os.killpg(process.pid, signals.SIGKILL)
+                process.wait()
+                raise
+        return held
+
+    def _watch(self, held: _Held) -> None:
+        if held.handle is not None:
+            self._reactor.register(held.handle, lambda: self._ended(held))
+            return
+
+        def wait() -> None:
+            try:
+                os.waitid(os.P_PID, held.pid, os.WEXITED | os.WNOWAIT)
+            except ChildProcessError:
+                pass  # somebody else reaped it: told as lost
+            self._reactor.post(lambda: self._ended(held))
+
+        threading.Thread(target=wait, name="procvm-exit", daemon=True).start()
+
+    def _ended(self, held: _Held) -> None:
+        if held.has_ended:
+            return
+        held.has_ended = True
+        self._close_handle(held)
+        try:
+            status = os.waitid(os.P_PID, held.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        except ChildProcessError:
+            status = None
+        if status is None:
+            held.is_owned = False
+        elif status.si_code == os.CLD_EXITED:
+            held.code = status.si_status
+        else:
+            held.signal = status.si_status
+        left = self._left(held)
+        if not left:
+            self._finish(held)
+            return
+        self._tell_exit(held, tree_gone=False)
+        now = self._reactor.monotonic()
+        if held.deadline is None:
+            held.deadline = now + held.plan.config.stop.grace
+        for member in left:
+            send(member, held.plan.config.stop.signal)
+            send(member, signals.SIGCONT)
+        self._look_again(held)
+
+    def _left(self, held: _Held) -> list[Member]:
+        return members(held.pid if held.is_owned else None, held.key.vm_id)
+
+    def _tell_exit(self, held: _Held, *, tree_gone: bool) -> None:
+        held.told_exit = True
+        why = "" if held.is_owned else "its status was collected by somebody else"
+        self._holding.held_exited(
+            held.key, held.code, held.signal, tree_gone=tree_gone, why=why
+        )
+
+    def _look_again(self, held: _Held) -> None:
+        if held.timer is not None:
+            held.timer.cancel()
+        held.timer = self._reactor.call_later(held.look, lambda: self._sweep(held))
+        held.look = min(held.look * 1.5, _SLOWEST_LOOK)
+
+    def _sweep(self, held: _Held) -> None:
+        """One pass: kill what is left when its time is up; done after two clean passes."""
+        if held.key not in self._held:
+            return
+        left = self._left(held)
+        now = self._reactor.monotonic()
+        overdue = held.deadline is not None and now >= held.deadline
+        if left:
+            held.clean = 0
+            if overdue:
+                self._kill(held, left)
+                self._tell_survivors(held, left, now)
+        elif held.has_ended:
+            held.clean += 1
+            if held.clean > 1:
+                self._finish(held)
+                return
+        elif overdue:
+            self._kill(held, [])
+            self._tell_survivors(held, [Member(held.pid, 0, "")], now)
+        self._look_again(held)
+        if held.told_survivors:
+            held.look = _LOOK_AT_SURVIVORS
+
+    def _tell_survivors(self, held: _Held, left: list[Member], now: float) -> None:
+        if held.told_survivors or held.deadline is None:
+            return
+        if now >= held.deadline + _PATIENCE_AFTER_KILL:
+            held.told_survivors = True
+            who = tuple(Survivor(member.pid, member.command) for member in left)
+            self._holding.held_survived(held.key, who)
+
+    def _kill(self, held: _Held, left: list[Member]) -> None:
+        if held.is_owned:
+            self._signal_group(held, signals.SIGKILL)
+        for member in left:
+            send(member, signals.SIGKILL)
+
+    def _signal_group(self, held: _Held, number: int) -> None:
+        """Signal the group; its leader is not reaped, so the number is its own."""
+        try:
+            os.killpg(held.pid, number)
+        except (ProcessLookupError, PermissionError):
+            pass  # gone, or all of it another user's
+
+    def _signal_main(self, held: _Held, number: int) -> None:
+        if held.has_ended:
+            return
+        try:
+            if held.handle is not None:
+                signals.pidfd_send_signal(held.handle, number)
+            else:
+                os.kill(held.pid, number)  # not reaped: the number is its own
+        except (ProcessLookupError, PermissionError):
+            pass  # its end is told by event
+
+    def _finish(self, held: _Held) -> None:
+        if held.timer is not None:
+            held.timer.cancel()
+        if held.is_owned:
+            try:
+                os.waitpid(held.pid, 0)
+            except ChildProcessError:
+                pass  # reaped elsewhere since we looked: its status is known all the same
+        held.process.returncode = held.code if held.code is not None else -(held.signal or 0)
+        self._held.pop(held.key, None)
+        if held.told_exit:
+            self._holding.held_gone(held.key)
+        else:
+            self._tell_exit(held, tree_gone=True)
+
+    def _close_handle(self, held: _Held) -> None:
+        if held.handle is not None:
+            self._reactor.unregister(held.handle)
+            os.close(held.handle)
+            held.handle = None
+
+    def stop(self, key: Key, *, grace: float) -> None:
+        """See Holder."""
+        held = self._held.get(key)
+        if held is None:
+            self._reactor.post(lambda: self._holding.held_gone(key))
+            return
+        due = self._reactor.monotonic() + grace
+        if held.told_survivors:
+            held.told_survivors = False
+            held.deadline = due
+        elif held.deadline is not None:
+            held.deadline = min(held.deadline, due)
+        else:
+            held.deadline = due
+            self._ask(held)
+        left = held.deadline - self._reactor.monotonic()
+        if held.has_ended or left <= 0:
+            self._look_again(held)
+        else:
+            if held.timer is not None:
+                held.timer.cancel()
+            held.timer = self._reactor.call_later(left, lambda: self._sweep(held))
+
+    def _ask(self, held: _Held) -> None:
+        policy = held.plan.config.stop
+        if policy.to == "tree":
+            self.signal(held.key, policy.signal, to="tree")
+            self.signal(held.key, signals.SIGCONT, to="tree")
+        else:
+            self._signal_main(held, policy.signal)
+            self._signal_main(held, signals.SIGCONT)
+
+    def signal(self, key: Key, number: int, *, to: str) -> None:
+        """See Holder."""
+        held = self._held.get(key)
+        if held is None:
+            return
+        if to == "main":
+            self._signal_main(held, number)
+            return
+        outside = self._left(held)
+        if held.is_owned:
+            self._signal_group(held, number)
+        for member in outside:
+            if not held.is_owned or _group_of(member.pid) != held.pid:
+                send(member, number)
+
+    def pids(self, key: Key) -> tuple[int, ...]:
+        """See Holder."""
+        held = self._held.get(key)
+        return (held.pid,) if held is not None and not held.has_ended else ()
+
+    def release(self, key: Key) -> None:
+        """See Holder."""
+        self._held.pop(key, None)
+
+    def close(self) -> None:
+        """See Holder."""
+        self._held.clear()
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None

@@ -1,0 +1,99 @@
+"""Who belongs to a tree, read from /proc in one pass: group, session, parents and marker."""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+from typing import NamedTuple
+
+__all__ = ["MARKER", "Member", "members", "send"]
+
+MARKER = "PROCVM_VM"
+_DEAD = frozenset("ZXx")
+
+
+class Member(NamedTuple):
+    """One process: its number, when it started (ticks since boot), and what it is called."""
+
+    pid: int
+    start: int
+    command: str
+
+
+class _Stat(NamedTuple):
+    pid: int
+    command: str
+    state: str
+    parent: int
+    group: int
+    session: int
+    start: int
+
+
+def _stat(pid: int) -> _Stat | None:
+    """Return what /proc/PID/stat says (proc_pid_stat(5)); None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - a hot path
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return None
+    head, _, tail = text.rpartition(")")
+    words = tail.split()
+    command = head.partition("(")[2]
+    return _Stat(
+        pid, command, words[0], int(words[1]), int(words[2]), int(words[3]), int(words[19])
+    )
+
+
+def _is_marked(pid: int, marker: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 - a hot path
+            return marker in file.read().split(b"\0")
+    except OSError:
+        return False  # gone, or another user's
+
+
+def members(root: int | None, vm_id: str) -> list[Member]:
+    """Return what lives of a tree beside its root.
+
+    Args:
+        root: The main process's number, while nobody has reaped it; None: it may be reused.
+        vm_id: What the marker in the environment says.
+    """
+    try:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a hot path
+    except OSError:
+        return []  # no /proc: the group is all that is known
+    stats = {stat.pid: stat for stat in map(_stat, pids) if stat is not None}
+    marker = f"{MARKER}={vm_id}".encode()
+    found = {
+        pid
+        for pid, stat in stats.items()
+        if (root is not None and root in (stat.group, stat.session)) or _is_marked(pid, marker)
+    }
+    family = found | ({root} if root is not None else set())
+    more = True
+    while more:  # children of a member are members, at any depth
+        born = {pid for pid, stat in stats.items() if stat.parent in family} - family
+        family |= born
+        more = bool(born)
+    family -= {root, os.getpid()}
+    alive = (stats[pid] for pid in family if pid in stats and stats[pid].state not in _DEAD)
+    return [Member(stat.pid, stat.start, stat.command) for stat in alive]
+
+
+def send(member: Member, number: int) -> None:
+    """Send a signal to this very process, never to one that has its number now."""
+    if hasattr(os, "pidfd_open"):
+        try:
+            handle = os.pidfd_open(member.pid)
+        except OSError:
+            return
+        try:
+            now = _stat(member.pid)
+            if now is not None and now.start == member.start:
+                signals.pidfd_send_signal(handle, number)
+        except OSError:
+            pass  # gone meanwhile, or another user's: it is told as a survivor
+        finally:
+            os.close(handle)

@@ -1,0 +1,140 @@
+"""What a config means on this machine: looks, and starts nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import attrs
+
+from ...config import VMConfig
+from ...errors import (
+    ConfigError, NotExecutableError, ProgramNotFoundError, StartError, WorkingDirectoryError,
+)  # fmt: skip
+from ..base import Plan
+from ._environment import environment_of
+from ._errors import start_error
+
+__all__ = ["resolve"]
+
+_FIRST_BYTES = 256
+_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def resolve(config: VMConfig, base: str) -> Plan:
+    """Return the directory and the file that ``config`` names, or raise a StartError."""
+    path = os.path.join(base, config.path)  # noqa: PTH118 - an absolute path stays itself
+    plan = Plan(config, base, directory=path)
+    mode = _mode_of(path, plan)
+    if stat.S_ISDIR(mode):
+        if not os.access(path, os.X_OK):
+            why = f"the directory {path!r} may not be entered"
+            raise start_error(
+                WorkingDirectoryError, why, plan, path=path, step="directory", number=errno.EACCES
+            )
+        plan = attrs.evolve(plan, executable=_look_up(plan))
+    else:
+        if config.command[0].startswith("-"):
+            why = "path names a program, and command is its whole argv: begin with its name"
+            raise ConfigError("command", config.command[0], why)
+        plan = attrs.evolve(plan, executable=path, directory=base)
+    _check_file(plan)
+    _check_log(plan)
+    _check_user(plan)
+    return plan
+
+
+def _mode_of(path: str, plan: Plan) -> int:
+    try:
+        return os.stat(path).st_mode  # noqa: PTH116 - errors are wanted raw
+    except OSError as e:
+        why = f"path {path[:200]!r}: {e.strerror}"
+        raise start_error(
+            WorkingDirectoryError, why, plan, path=path, step="directory", number=e.errno
+        ) from e
+
+
+def _look_up(plan: Plan) -> str:
+    word = plan.config.command[0]
+    if "/" in word:
+        return os.path.join(plan.directory, word)  # noqa: PTH118 - an absolute word stays itself
+    search = environment_of(plan.config).get("PATH", _DEFAULT_PATH)
+    forbidden = None
+    for folder in search.split(":"):
+        file = os.path.join(plan.directory, folder, word)  # noqa: PTH118 - the same
+        if os.path.isfile(file):  # noqa: PTH113 - the same
+            if os.access(file, os.X_OK):
+                return file
+            forbidden = forbidden or file
+    if forbidden is not None:
+        return forbidden
+    why = f"no program {word[:200]!r} on the VM's own PATH"
+    raise start_error(ProgramNotFoundError, why, plan, path=word, number=errno.ENOENT)
+
+
+def _check_file(plan: Plan) -> None:
+    file = plan.executable
+    try:
+        mode = os.stat(file).st_mode  # noqa: PTH116 - errors are wanted raw
+    except OSError as e:
+        why = f"{file[:200]!r}: {e.strerror}"
+        raise start_error(ProgramNotFoundError, why, plan, path=file, number=e.errno) from e
+    if stat.S_ISDIR(mode):
+        why = f"{file!r} is a directory"
+        raise start_error(NotExecutableError, why, plan, path=file, number=errno.EISDIR)
+    if not os.access(file, os.X_OK):
+        why = f"{file!r} is not executable: chmod +x, or name its interpreter"
+        raise start_error(NotExecutableError, why, plan, path=file, number=errno.EACCES)
+    try:
+        with open(file, "rb") as opened:  # noqa: PTH123 - the same
+            first = opened.read(_FIRST_BYTES)
+    except OSError:
+        return  # executable and not readable: the kernel will tell
+    _check_first_bytes(plan, first)
+
+
+def _check_first_bytes(plan: Plan, first: bytes) -> None:
+    file = plan.executable
+    if first.startswith(b"#!"):
+        words = first[2:].split(b"\n", 1)[0].strip(b" \t").split(None, 1)
+        line = first[2:].split(b"\n", 1)[0].strip(b" \t")
+        interpreter = os.fsdecode(words[0]) if words else ""
+        if line.endswith(b"\r"):
+            interpreter = os.fsdecode(line.split(b" ", 1)[0])
+        if not os.path.exists(os.path.join(plan.directory, interpreter)):  # noqa: PTH110, PTH118 - the same
+            why = f"the interpreter {interpreter!r}, named by the first line of {file!r}, is not there"
+            raise start_error(ProgramNotFoundError, why, plan, path=interpreter, number=errno.ENOENT)
+    elif not first or b"\0" not in first:
+        why = f"{file!r} is a text without a #! line, or empty"
+        raise start_error(NotExecutableError, why, plan, path=file, number=errno.ENOEXEC)
+
+
+def _check_log(plan: Plan) -> None:
+    if plan.config.log.file is None:
+        return
+    file = os.path.join(plan.base, plan.config.log.file)  # noqa: PTH118 - the same
+    folder = os.path.dirname(file)  # noqa: PTH120 - the same
+    why = ""
+    if not os.path.isdir(folder):  # noqa: PTH112 - the same
+        why = f"the log's directory {folder!r} is not there"
+    elif os.path.lexists(file) and not stat.S_ISREG(os.lstat(file).st_mode):
+        why = f"the log {file!r} is no regular file"
+    elif not os.access(file if os.path.lexists(file) else folder, os.W_OK):
+        why = f"the log {file!r} may not be written"
+    if why:
+        raise start_error(StartError, why, plan, path=file, step="log")
+
+
+def _check_user(plan: Plan) -> None:
+    user = plan.config.user
+    if user is None:
+        return
+    import pwd  # noqa: PLC0415 - for the few that name a user
+
+    try:
+        pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)
+    except KeyError as e:
+        if isinstance(user, str):
+            why = f"there is no user {user!r} here"
+            raise start_error(StartError, why, plan, step="user") from e
