@@ -1,10 +1,10 @@
 """procvm: a program owns other programs, and nothing is left behind.
 
-    >>> from procvm import FakeBackend, VMConfig, VMManager
-    >>> with VMManager(FakeBackend()) as manager:
-    ...     web = manager.allocate(VMConfig("web", ["python", "-m", "http.server"]))
-    ...     web.state.value, manager.health().status
-    ('running', 'good')
+>>> from procvm import FakeBackend, VMConfig, VMManager
+>>> with VMManager(FakeBackend()) as manager:
+...     web = manager.allocate(VMConfig("web", ["python", "-m", "http.server"]))
+...     web.state.value, manager.health().status
+('running', 'good')
 """
 
 from __future__ import annotations
@@ -14,10 +14,25 @@ from typing import TYPE_CHECKING
 from . import probes
 from .config import Limits, LogPolicy, RestartPolicy, StopPolicy, VMConfig
 from .errors import (
-    ConfigError, DuplicateNameError, ExitedBeforeReadyError, ForkedManagerError,
-    ManagerClosedError, NotExecutableError, PolicyError, ProcVMError, ProgramNotFoundError,
-    ProtocolError, ReadyTimeoutError, RemoteError, ResourceError, StartError,
-    StartInterruptedError, StopError, UnreachableStateError, VMNotFoundError, WaitTimeoutError,
+    ConfigError,
+    DuplicateNameError,
+    ExitedBeforeReadyError,
+    ForkedManagerError,
+    ManagerClosedError,
+    NotExecutableError,
+    PolicyError,
+    ProcVMError,
+    ProgramNotFoundError,
+    ProtocolError,
+    ReadyTimeoutError,
+    RemoteError,
+    ResourceError,
+    StartError,
+    StartInterruptedError,
+    StopError,
+    UnreachableStateError,
+    VMNotFoundError,
+    WaitTimeoutError,
     WorkingDirectoryError,
 )  # fmt: skip
 from .facts import Exit, LogLine, Survivor, Usage, VMState

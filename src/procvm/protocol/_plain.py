@@ -99,7 +99,7 @@ class PlainCopy:
                 self._mark()
                 copy["<more>"] = "<more>"
                 break
-            if type(key) is not str or not (key.isascii() or _encodes(key)):
+            if type(key) is not str or key in copy or not (key.isascii() or _encodes(key)):
                 key = self._key(key, copy)  # noqa: PLW2901 - the same key, as text
             self._at.append(key)
             copy[key] = self._copy(item)
@@ -107,13 +107,17 @@ class PlainCopy:
         return copy
 
     def _key(self, key: Any, copy: dict[str, Any]) -> str:
-        """Name a key that is no text, so that it hides no other."""
-        text: Any = self._copy(key) if issubclass(type(key), str) else _named(key)
-        self._mark()
-        name = str(text)
-        while name in copy:
-            name = f"<key {len(copy)}: {text}>"
-            text = name
+        """Return a key as text; one that is none is named, and hides no other."""
+        name = str.__str__(key) if issubclass(type(key), str) else _named(key)
+        is_text = issubclass(type(key), str) and _encodes(name)
+        if not is_text and issubclass(type(key), str):
+            name = _named(key, " that is no UTF-8")
+        if not is_text or name in copy:
+            while name in copy:
+                name = f"<{len(copy)}: {name}>"
+            self._at.append(name)
+            self._mark()
+            self._at.pop()
         return name
 
     def _list(self, value: Any) -> list[Any]:

@@ -64,7 +64,7 @@ class _Queue:
             item = self._items.popleft()
             try:
                 self._callback(item)
-            except Exception:
+            except Exception:  # noqa: BLE001 - one subscriber's failure is its own
                 _log.exception("a subscriber failed; the others go on")
 
 

@@ -76,7 +76,9 @@ class SubprocessBackend(Backend):
     def open(self, sink: Sink) -> None:
         """See Backend."""
         if self._sink is not None:
-            raise ConfigError("backend", type(self).__name__, "has a manager already: make a new one")
+            raise ConfigError(
+                "backend", type(self).__name__, "has a manager already: make a new one"
+            )
         self._sink = sink
 
     @property

@@ -14,7 +14,7 @@ _NEVER_PREFIXES = ("LISTEN_", "WATCHDOG_")
 
 
 def environment_of(config: VMConfig, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the host's environment as far as it is inherited, the config's and ``more`` over it."""
+    """Return what is inherited of the host's, the config's and ``more`` laid over it."""
     if config.inherit_env is True:
         base = dict(os.environ)
     elif config.inherit_env is False:

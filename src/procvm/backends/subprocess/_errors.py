@@ -6,7 +6,11 @@ import errno
 import os
 
 from ...errors import (
-    NotExecutableError, ProgramNotFoundError, ResourceError, StartError, WorkingDirectoryError,
+    NotExecutableError,
+    ProgramNotFoundError,
+    ResourceError,
+    StartError,
+    WorkingDirectoryError,
 )  # fmt: skip
 from ..base import Plan
 

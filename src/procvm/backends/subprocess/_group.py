@@ -158,9 +158,7 @@ class GroupHolder:
     def _tell_exit(self, held: _Held, *, tree_gone: bool) -> None:
         held.told_exit = True
         why = "" if held.is_owned else "its status was collected by somebody else"
-        self._holding.held_exited(
-            held.key, held.code, held.signal, tree_gone=tree_gone, why=why
-        )
+        self._holding.held_exited(held.key, held.code, held.signal, tree_gone=tree_gone, why=why)
 
     def _look_again(self, held: _Held) -> None:
         if held.timer is not None:

@@ -66,10 +66,10 @@ class Holder(Protocol):
     degraded: tuple[str, ...]
 
     def spawn(self, key: Key, plan: Plan, env: Mapping[str, str]) -> None:
-        """Start it in a new session with exactly this environment and plan.executable, plan.directory."""
+        """Start the plan's executable in a new session with exactly this environment."""
 
     def stop(self, key: Key, *, grace: float) -> None:
-        """Take the tree away with plan.config.stop; may come before held_started; see Backend.stop."""
+        """Take the tree away with plan.config.stop; see Backend.stop."""
 
     def signal(self, key: Key, number: int, *, to: str) -> None:
         """Signal the main process or the tree."""

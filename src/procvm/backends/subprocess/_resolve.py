@@ -10,7 +10,11 @@ import attrs
 
 from ...config import VMConfig
 from ...errors import (
-    ConfigError, NotExecutableError, ProgramNotFoundError, StartError, WorkingDirectoryError,
+    ConfigError,
+    NotExecutableError,
+    ProgramNotFoundError,
+    StartError,
+    WorkingDirectoryError,
 )  # fmt: skip
 from ..base import Plan
 from ._environment import environment_of
@@ -103,8 +107,10 @@ def _check_first_bytes(plan: Plan, first: bytes) -> None:
         if line.endswith(b"\r"):
             interpreter = os.fsdecode(line.split(b" ", 1)[0])
         if not os.path.exists(os.path.join(plan.directory, interpreter)):  # noqa: PTH110, PTH118 - the same
-            why = f"the interpreter {interpreter!r}, named by the first line of {file!r}, is not there"
-            raise start_error(ProgramNotFoundError, why, plan, path=interpreter, number=errno.ENOENT)
+            why = f"its interpreter {interpreter!r}, in the first line of {file!r}, is not there"
+            raise start_error(
+                ProgramNotFoundError, why, plan, path=interpreter, number=errno.ENOENT
+            )
     elif not first or b"\0" not in first:
         why = f"{file!r} is a text without a #! line, or empty"
         raise start_error(NotExecutableError, why, plan, path=file, number=errno.ENOEXEC)
