@@ -127,6 +127,8 @@ def encode_request(message: Request, *, dialect: Dialect = "documented") -> dict
     if isinstance(message, AllocateVM):
         request["args"] = {"config": _config_data(message.config, extended=extended)}
     elif isinstance(message, (RemoveVM, ResetVM)):
+        if type(message.vm_id) is not str:
+            raise ProtocolError("args.vm_id", "must be text: a vm_id or a name")
         request["args"] = {"vm_id": message.vm_id}
     request["timestamp"] = message.timestamp
     copy = PlainCopy(request)

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procvm import (
+    ConfigError,
+    FakeBackend,
+    Limits,
+    LogPolicy,
+    PolicyError,
+    VMConfig,
+    VMManager,
+    probes,
+)
+from procvm.protocol import Dispatcher, Policy
+
+ALL = ("allocate_vm", "remove_vm", "reset_vm", "get_health", "get_vms")
+SLEEP = os.path.abspath(shutil.which("sleep") or "/bin/sleep")  # noqa: PTH100 - links stay
+
+
+@pytest.fixture
+def manager() -> Iterator[VMManager]:
+    with VMManager(FakeBackend()) as made:
+        yield made
+
+
+def _policy(**more: Any) -> Policy:
+    return Policy(**{"methods": ALL, "programs": ["sleep"], **more})
+
+
+def _allocate(name: str = "web", command: str = "sleep 5", **more: Any) -> dict[str, Any]:
+    config = {"name": name, "command": command, **more}
+    return {"method": "allocate_vm", "args": {"config": config}, "timestamp": time.time()}
+
+
+def _on(method: str, vm_id: str) -> dict[str, Any]:
+    return {"method": method, "args": {"vm_id": vm_id}, "timestamp": time.time()}
+
+
+def _denied(response: dict[str, Any]) -> str:
+    error: dict[str, str] = response["result"]["error"]
+    assert error["code"] == "policy"
+    return error["field"]
+
+
+def test_a_policy_that_names_nothing_allows_nothing(manager: VMManager) -> None:
+    handle = Dispatcher(manager, dialect="extended", policy=Policy()).handle
+    assert _denied(handle(_allocate())) == "method"
+    assert _denied(handle({"method": "get_health", "timestamp": time.time()})) == "method"
+    assert manager.list() == []
+
+
+def test_what_is_named_is_allowed(manager: VMManager) -> None:
+    handle = Dispatcher(manager, dialect="extended", policy=_policy()).handle
+    assert handle(_allocate())["result"]["status"] == "success"
+    assert handle(_on("reset_vm", "web"))["result"]["status"] == "success"
+    assert handle(_on("remove_vm", "web"))["result"]["status"] == "success"
+
+
+def test_the_documented_dialect_says_only_that_it_failed(manager: VMManager) -> None:
+    result = Dispatcher(manager, policy=Policy()).handle(_allocate())["result"]
+    assert result == {"status": "failed", "message": "process failed to start"}
+
+
+@pytest.mark.parametrize("command", ["sh -c x", SLEEP + "x", "./sleep 5", "nothing-like-it"])
+def test_another_program_is_denied(command: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        _policy().check_config(VMConfig("web", command))
+    assert caught.value.path == "args.config.command"
+
+
+def test_a_program_may_be_named_by_its_file() -> None:
+    _policy(programs=[SLEEP]).check_config(VMConfig("web", "sleep 5"))
+    _policy().check_config(VMConfig("web", [SLEEP, "5"]))
+    _policy(programs=[sys.executable]).check_config(VMConfig("web", [sys.executable, "-V"]))
+
+
+def test_the_file_that_path_names_decides_and_not_the_first_word(tmp_path: Path) -> None:
+    other = tmp_path / "sleep"
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    with pytest.raises(PolicyError):
+        _policy(roots=[str(tmp_path)]).check_config(
+            VMConfig("web", ["sleep", "5"], path=str(other))
+        )
+
+
+def test_one_file_of_many_names_runs_under_the_allowed_name_alone(tmp_path: Path) -> None:
+    box, ls, sh = (tmp_path / name for name in ("box", "ls", "sh"))
+    box.write_text("#!/bin/sh\n")
+    box.chmod(0o755)
+    ls.symlink_to(box)
+    sh.symlink_to(box)
+    policy = _policy(programs=[str(ls)], roots=[str(tmp_path), "."])
+    policy.check_config(VMConfig("web", [str(ls)]))
+    for config in (VMConfig("web", [str(sh)]), VMConfig("web", "sh -c x", path=str(ls))):
+        with pytest.raises(PolicyError):
+            policy.check_config(config)
+
+
+def test_another_path_in_the_environment_finds_no_other_program(tmp_path: Path) -> None:
+    (tmp_path / "sleep").write_text("#!/bin/sh\n")
+    (tmp_path / "sleep").chmod(0o755)
+    config = VMConfig("web", "sleep 5", env={"PATH": str(tmp_path)})
+    for env in (["PATH"], ["*"], ["P*"]):
+        with pytest.raises(PolicyError):
+            _policy(env=env).check_config(config)
+
+
+def test_only_named_variables_may_be_set() -> None:
+    policy = _policy(env=["APP_*", "LANG"])
+    policy.check_config(VMConfig("web", "sleep 5", env={"APP_A": "1", "LANG": "C"}))
+    for name in ("OTHER", "app_a", "PATH"):
+        with pytest.raises(PolicyError):
+            policy.check_config(VMConfig("web", "sleep 5", env={name: "x"}))
+    for env, is_fine in ((["*"], False), (["LD_*"], False), (["LD_PRELOAD"], True)):
+        config = VMConfig("web", "sleep 5", env={"LD_PRELOAD": "x"})
+        if is_fine:
+            _policy(env=env).check_config(config)
+        else:
+            with pytest.raises(PolicyError):
+                _policy(env=env).check_config(config)
+
+
+def test_a_path_lies_in_the_roots_its_links_resolved(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "root-not"
+    root.mkdir()
+    outside.mkdir()
+    (root / "link").symlink_to(outside)
+    policy = _policy(roots=[str(root)])
+    policy.check_config(VMConfig("web", "sleep 5", path=str(root)))
+    for path in (outside, root / "link", root / "..", Path()):
+        with pytest.raises(PolicyError) as caught:
+            policy.check_config(VMConfig("web", "sleep 5", path=str(path)))
+        assert caught.value.path == "args.config.path"
+    with pytest.raises(PolicyError):
+        policy.check_config(
+            VMConfig("web", "sleep 5", path=str(root), log=LogPolicy(file=str(outside / "x")))
+        )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"user": 0}, {"limits": Limits(memory=1)}, {"ready": probes.log("x")},
+     {"ready": probes.tcp(80, "10.0.0.1")}, {"alive": probes.http("http://example.org/")},
+     {"ready": probes.http("http://localhost@example.org/")}, {"alive": probes.file("/etc/x")},
+     {"ready": probes.any_of(probes.tcp(80), probes.command(["sh", "-c", "x"]))},
+     {"ready": probes.call(list)}],
+)  # fmt: skip
+def test_what_no_policy_can_name_is_denied(more: dict[str, Any]) -> None:
+    with pytest.raises(PolicyError):
+        _policy().check_config(VMConfig("web", "sleep 5", **more))
+
+
+def test_probes_of_the_loopback_and_of_allowed_programs_are_allowed() -> None:
+    ready = probes.all_of(
+        probes.tcp(80), probes.http("http://[::1]:80/"), probes.command(["sleep", "0"])
+    )
+    _policy().check_config(VMConfig("web", "sleep 5", ready=ready))
+
+
+def test_a_replay_is_denied_also_with_stray_keys(manager: VMManager) -> None:
+    handle = Dispatcher(manager, dialect="extended", policy=_policy()).handle
+    request = _allocate()
+    assert handle(request)["result"]["status"] == "success"
+    handle(_on("remove_vm", "web"))
+    assert _denied(handle(request)) == "timestamp"
+    assert _denied(handle({**request, "x": 1, "args": {**request["args"], "y": 2}})) == "timestamp"
+    assert manager.list() == []
+
+
+def test_questions_may_come_again(manager: VMManager) -> None:
+    handle = Dispatcher(manager, dialect="extended", policy=_policy()).handle
+    request = {"method": "get_health", "timestamp": time.time()}
+    assert [handle(request)["result"]["status"] for _ in range(2)] == ["success"] * 2
+
+
+@pytest.mark.parametrize("away", [-1000.0, 1000.0])
+def test_an_old_or_early_request_is_denied(manager: VMManager, away: float) -> None:
+    handle = Dispatcher(manager, dialect="extended", policy=_policy()).handle
+    request = _allocate()
+    request["timestamp"] += away
+    assert _denied(handle(request)) == "timestamp"
+
+
+def test_only_ones_own_vms_can_be_reached(manager: VMManager) -> None:
+    manager.allocate(VMConfig("host", "sleep 5"))
+    handle = Dispatcher(manager, dialect="extended", policy=_policy()).handle
+    for vm in ("host", manager.get("host").vm_id):
+        assert _denied(handle(_on("remove_vm", vm))) == "args.vm_id"
+        assert _denied(handle(_on("reset_vm", vm))) == "args.vm_id"
+    assert [vm.name for vm in manager.list()] == ["host"]
+
+
+def test_there_are_no_more_vms_than_allowed(manager: VMManager) -> None:
+    handle = Dispatcher(manager, dialect="extended", policy=_policy(max_vms=2)).handle
+    manager.allocate(VMConfig("host", "sleep 5"))
+    for name in ("a", "b"):
+        assert handle(_allocate(name))["result"]["status"] == "success"
+    assert _denied(handle(_allocate("c"))) == "args.config"
+    manager.remove("a")  # behind its back
+    assert handle(_allocate("d"))["result"]["status"] == "success"
+    assert _denied(handle(_allocate("e"))) == "args.config"
+
+
+def test_a_start_that_failed_takes_no_place(manager: VMManager) -> None:
+    handle = Dispatcher(manager, dialect="extended", policy=_policy(max_vms=1)).handle
+    manager.allocate(VMConfig("host", "sleep 5"))
+    failed = handle(_allocate("host"))["result"]
+    assert failed["error"]["code"] == "duplicate-name"
+    assert handle(_allocate("a"))["result"]["status"] == "success"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"methods": "get_vms"}, {"methods": ["x"]}, {"programs": [1]}, {"roots": [""]}, {"env": None},
+     {"max_vms": True}, {"max_vms": -1}, {"max_age": 0}, {"max_age": float("nan")},
+     {"max_age": 60, "replay_window": 60}],
+)  # fmt: skip
+def test_a_wrong_policy_is_a_config_error(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Policy(**wrong)
+
+
+def test_a_dispatcher_takes_no_other_policy(manager: VMManager) -> None:
+    with pytest.raises(ConfigError):
+        Dispatcher(manager, policy={})  # type: ignore[arg-type] # that is the test
