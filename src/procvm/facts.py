@@ -103,12 +103,6 @@ class Usage:
     processes: int
     open_files: int
 
-    def _repr_html_(self) -> str:
-        """Return a table for notebooks."""
-        from .display import usage_html  # noqa: PLC0415 - drawn only when somebody looks
-
-        return usage_html(attrs.asdict(self))
-
 
 @attrs.frozen
 class Survivor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import attrs
 import pytest
@@ -51,7 +52,7 @@ EVENTS: tuple[lifecycle.Event, ...] = (
 )  # fmt: skip
 
 
-def record(state: VMState, **facts: object) -> Record:
+def record(state: VMState, **facts: Any) -> Record:
     config = facts.pop("config", VMConfig("web", ["web"]))
     assert isinstance(config, VMConfig)
     made = Record("a" * 32, config, state, since=1.0, created_at=1.0)
@@ -145,7 +146,7 @@ def test_not_ready_in_time_stops_it_first() -> None:
     ],
 )
 def test_an_end_leads_where_the_policy_says(when: str, code: int, state: VMState) -> None:
-    config = VMConfig("web", ["web"], restart=when)  # type: ignore[arg-type]
+    config = VMConfig("web", ["web"], restart=when)
     after, _ = advance(record(VMState.RUNNING, config=config), Exited(code, None, True), NOW)
     assert after.state is state
     assert after.exit is not None

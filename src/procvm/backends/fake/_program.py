@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -40,6 +40,10 @@ def _answers(value: Sequence[tuple[float, bool, str]]) -> tuple[tuple[float, boo
     return made  # type: ignore[return-value] # checked just above
 
 
+def _signals(numbers: Iterable[Any]) -> frozenset[int]:
+    return frozenset(map(signal_number, numbers))
+
+
 @attrs.frozen(kw_only=True)
 class FakeProgram:
     """What a program does in one life; every time is seconds of virtual time.
@@ -64,8 +68,6 @@ class FakeProgram:
     exit_after: float | None = attrs.field(default=None, validator=_optional_time)
     exit_code: int = 0
     exit_signal: int | None = None
-    ignores: frozenset[int] = attrs.field(
-        default=frozenset(), converter=lambda numbers: frozenset(map(signal_number, numbers))
-    )
+    ignores: frozenset[int] = attrs.field(default=frozenset(), converter=_signals)
     stop_takes: float = attrs.field(default=0.0, validator=_time)
     probes: tuple[tuple[float, bool, str], ...] = attrs.field(default=(), converter=_answers)

@@ -20,7 +20,7 @@ from ...probes import Probe
 from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Timer, Waiter
 from ._environment import environment_of
 from ._group import GroupHolder
-from ._holds import Holder
+from ._holds import Holder, Holding
 from ._listener import ThreadListener
 from ._logfile import LogFile
 from ._reactor import ReactorThread
@@ -292,17 +292,10 @@ class SubprocessBackend(Backend):
         self._reactor.forget()
 
 
-def _holder_for(containment: str | None, reactor: ReactorThread, backend: Any) -> Holder:
-    if containment in (None, "tree"):
-        try:
-            from ._tree import TreeHolder  # noqa: PLC0415 - Linux alone
-
-            if TreeHolder.is_available():
-                return TreeHolder(reactor, backend)
-        except ImportError:
-            pass
-        if containment == "tree":
-            raise ConfigError("containment", "tree", "is not to be had on this system: use group")
+def _holder_for(containment: str | None, reactor: ReactorThread, backend: Holding) -> Holder:
+    if containment == "tree":
+        why = "is not built yet: use group, and read what it promises in backend.capabilities"
+        raise ConfigError("containment", containment, why)
     return GroupHolder(reactor, backend)
 
 
