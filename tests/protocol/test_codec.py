@@ -153,3 +153,17 @@ def test_the_schema_accepts_every_message_and_refuses_others() -> None:
     jsonschema.Draft202012Validator(answers).validate(answer)
     for wrong in ({}, None, {**GET, "method": "x"}, {**GET, "timestamp": "1"}, data):
         assert not validator.is_valid(wrong)
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(st.text(st.sampled_from("ab $#\\'\"\t\n~;&é\xa0"), max_size=8))
+def test_a_command_is_split_as_a_shell_would_split_it(command: str) -> None:
+    config = {"name": "web", "path": ".", "command": command, "env": {}}
+    request = {"method": "allocate_vm", "args": {"config": config}, "timestamp": 1}
+    try:
+        wanted = VMConfig("web", command)
+    except ConfigError:
+        with pytest.raises(ConfigError):
+            decode_request(request)
+    else:
+        assert decode_request(request) == AllocateVM(wanted, 1)

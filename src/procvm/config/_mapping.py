@@ -31,6 +31,13 @@ _POLICIES: dict[str, type] = {
     "log": LogPolicy,
 }
 
+_DEFAULTS = {  # frozen, so one of each is enough; making a StopPolicy asks for every signal
+    "restart": RestartPolicy("never"),
+    "stop": StopPolicy(),
+    "limits": Limits(),
+    "log": LogPolicy(),
+}
+
 
 def config_from(mapping: Mapping[str, Any]) -> VMConfig:
     """Make a configuration from plain data.
@@ -54,7 +61,7 @@ def config_from(mapping: Mapping[str, Any]) -> VMConfig:
         if value is not kind and not isinstance(value, (kind, str)):
             fields[key] = _structured(key, value, kind)
     try:
-        return VMConfig(**fields)
+        return VMConfig(**{**_DEFAULTS, **fields})
     except ConfigError:
         raise
     except Exception as e:
@@ -178,10 +185,10 @@ def config_to(config: VMConfig) -> dict[str, Any]:
     if not isinstance(config, VMConfig):
         raise ConfigError("config", config, "must be a VMConfig")
     data: dict[str, Any] = {"name": config.name, "command": list(config.command)}
-    plain_config = VMConfig(config.name, config.command)
+    bare = config_from(data)
     for key in _KEYS[2:]:
         value = getattr(config, key)
-        if value != getattr(plain_config, key):
+        if value != getattr(bare, key):
             data[key] = _data(key, value)
     return data
 
