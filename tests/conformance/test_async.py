@@ -1,0 +1,67 @@
+"""The async face of the same engine."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+
+import pytest
+
+from procvm import AsyncVMManager, FakeBackend, SubprocessBackend, VMConfig, VMManager, VMState
+
+
+def test_both_faces_have_the_same_verbs_parameters_and_first_lines() -> None:
+    names = {n for n in vars(VMManager) if not n.startswith("_")} - {"core", "signalling"}
+    assert names <= set(vars(AsyncVMManager))
+    for name in names - {"backend"}:
+        sync, other = getattr(VMManager, name), getattr(AsyncVMManager, name)
+        assert list(inspect.signature(sync).parameters) == list(
+            inspect.signature(other).parameters
+        )
+        assert (sync.__doc__ or "").split("\n")[0] == (other.__doc__ or "").split("\n")[0]
+
+
+@pytest.mark.parametrize("kind", ["fake", "group"])
+def test_the_main_job_awaited(kind: str) -> None:
+    async def main() -> None:
+        backend = FakeBackend() if kind == "fake" else SubprocessBackend("group")
+        async with AsyncVMManager(backend) as manager:
+            web = await manager.allocate(VMConfig("web", ["sleep", "1000"]))
+            assert web.state is VMState.RUNNING
+            assert await manager.list() == [web]
+            assert (await manager.reset(web)).generation == 2
+            assert (await manager.remove("web")).state is VMState.REMOVED
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_wait_for_a_start_leaves_nothing() -> None:
+    async def main() -> None:
+        from procvm import probes
+
+        async with AsyncVMManager(SubprocessBackend("group")) as manager:
+            never = VMConfig("web", ["sleep", "1000"], ready=probes.log("never"))
+            task = asyncio.ensure_future(manager.allocate(never))
+            while not await manager.list():
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            while await manager.list():
+                await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+
+
+def test_lines_and_events_are_iterated() -> None:
+    async def main() -> None:
+        async with AsyncVMManager(SubprocessBackend("group")) as manager:
+            events = manager.events()
+            first = asyncio.ensure_future(anext(events))
+            await asyncio.sleep(0)
+            vm = await manager.allocate(VMConfig("says", ["echo", "hello"]))
+            assert [str(line) async for line in manager.follow(vm)] == ["hello"]
+            assert (await asyncio.wait_for(first, 30)).kind == "allocated"
+            await events.aclose()  # type: ignore[attr-defined] # an async generator
+
+    asyncio.run(main())
