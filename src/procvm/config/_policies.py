@@ -12,6 +12,7 @@ from ..errors import ConfigError
 
 __all__ = ["Limits", "LogPolicy", "RestartPolicy", "StopPolicy"]
 
+_SIGNALS = frozenset(signals.valid_signals())
 _NICE = range(-20, 20)  # the kernel's
 _WHENS = ("never", "on-failure", "always")
 
@@ -91,9 +92,7 @@ def signal_number(value: Any) -> int:
         number = getattr(signals, value if value.startswith("SIG") else f"SIG{value}", None)
         if isinstance(number, signals.Signals):
             return int(number)
-    elif (
-        isinstance(value, int) and not isinstance(value, bool) and value in signals.valid_signals()
-    ):
+    elif isinstance(value, int) and not isinstance(value, bool) and value in _SIGNALS:
         return int(value)
     raise ConfigError("signal", value, "must be a signal: its number, or its name as 'SIGTERM'")
 

@@ -1,0 +1,35 @@
+"""The house: sizes, names, and what an import costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import procvm
+
+SOURCES = sorted(Path(procvm.__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: "/".join(p.parts[-2:]))
+def test_a_file_has_one_subject(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    assert path.stem not in ("utils", "helpers", "common", "misc")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert (node.end_lineno or 0) - node.lineno < 45, node.name
+
+
+def test_every_public_name_is_there() -> None:
+    for name in procvm.__all__:
+        assert getattr(procvm, name) is not None
+
+
+def test_an_import_is_cheap() -> None:
+    heavy = "{'asyncio', 'http.client', 'psutil', 'cattrs', 'matplotlib', 'subprocess'}"
+    code = f"import sys, procvm; assert not {heavy} & set(sys.modules), sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,48 @@
+"""The prose is executed."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import procvm
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", ["docs/tutorial.md", "docs/envelope.md"])
+def test_the_blocks_of_a_page_run_one_after_the_other(page: str) -> None:
+    blocks = BLOCK.findall((ROOT / page).read_text())
+    assert blocks
+    program = "\n".join(blocks)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
+
+
+def test_the_readme_blocks_of_shell_are_the_two_commands() -> None:
+    text = (ROOT / "README.md").read_text()
+    shell = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert "examples/quickstart.py" in shell[0]
+    assert "pytest" in shell[1]
+
+
+def test_the_states_page_is_rendered_from_the_table() -> None:
+    script = str(ROOT / "docs" / "render_states.py")
+    subprocess.run([sys.executable, script, "--check"], check=True, timeout=60)
+
+
+def test_the_doctest_of_the_shop_window_holds() -> None:
+    assert doctest.testmod(procvm).failed == 0
+
+
+def test_the_main_job_runs() -> None:
+    script = str(ROOT / "examples" / "quickstart.py")
+    done = subprocess.run(
+        [sys.executable, script], check=True, timeout=100, capture_output=True, text=True
+    )
+    assert "left: []" in done.stdout
