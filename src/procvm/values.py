@@ -44,7 +44,7 @@ class VM:
     exit: Exit | None
     healthy: bool
     reason: str
-    config: VMConfig
+    config: VMConfig = attrs.field(repr=False)
 
 
 @attrs.frozen

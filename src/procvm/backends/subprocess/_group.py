@@ -18,12 +18,13 @@ from ..base import Key, Plan, Timer
 from ._errors import start_error, translated
 from ._holds import Holding, Reactor
 from ._launch import launch_words, user_words
-from ._members import MARKER, Member, members, send
+from ._members import MARKER, Look, Member, members, send
 
 __all__ = ["GroupHolder"]
 
 _FIRST_LOOK, _SLOWEST_LOOK = 0.002, 0.05
 _PATIENCE_AFTER_KILL = 1.0
+_UNSURE_PASSES = 10  # an exec is over by then; who stays empty has cleared its environment
 _LOOK_AT_SURVIVORS = 0.2
 
 
@@ -139,20 +140,20 @@ class GroupHolder:
             held.code = status.si_status
         else:
             held.signal = status.si_status
-        left = self._left(held)
-        if not left:
+        look = self._left(held)
+        if look.is_sure and not look.left:
             self._finish(held)
             return
         self._tell_exit(held, tree_gone=False)
         now = self._reactor.monotonic()
         if held.deadline is None:
             held.deadline = now + held.plan.config.stop.grace
-        for member in left:
+        for member in look.left:
             send(member, held.plan.config.stop.signal)
             send(member, signals.SIGCONT)
         self._look_again(held)
 
-    def _left(self, held: _Held) -> list[Member]:
+    def _left(self, held: _Held) -> Look:
         return members(held.pid if held.is_owned else None, held.key.vm_id)
 
     def _tell_exit(self, held: _Held, *, tree_gone: bool) -> None:
@@ -170,7 +171,7 @@ class GroupHolder:
         """One pass: kill what is left when its time is up; done after two clean passes."""
         if held.key not in self._held:
             return
-        left = self._left(held)
+        left, is_sure = self._left(held)
         now = self._reactor.monotonic()
         overdue = held.deadline is not None and now >= held.deadline
         if left:
@@ -180,7 +181,7 @@ class GroupHolder:
                 self._tell_survivors(held, left, now)
         elif held.has_ended:
             held.clean += 1
-            if held.clean > 1:
+            if held.clean > (1 if is_sure else _UNSURE_PASSES):
                 self._finish(held)
                 return
         elif overdue:
@@ -283,7 +284,7 @@ class GroupHolder:
         if to == "main":
             self._signal_main(held, number)
             return
-        outside = self._left(held)
+        outside = self._left(held).left
         if held.is_owned:
             self._signal_group(held, number)
         for member in outside:

@@ -6,10 +6,11 @@ import os
 import signal as signals
 from typing import NamedTuple
 
-__all__ = ["MARKER", "Member", "members", "send"]
+__all__ = ["MARKER", "Look", "Member", "members", "send"]
 
 MARKER = "PROCVM_VM"
 _DEAD = frozenset("ZXx")
+_KTHREADD = 2
 
 
 class Member(NamedTuple):
@@ -45,15 +46,23 @@ def _stat(pid: int) -> _Stat | None:
     )
 
 
-def _is_marked(pid: int, marker: bytes) -> bool:
+def _environ(pid: int) -> bytes | None:
+    """Return its environment; None when it is gone or another user's."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 - a hot path
-            return marker in file.read().split(b"\0")
+            return file.read()
     except OSError:
-        return False  # gone, or another user's
+        return None
 
 
-def members(root: int | None, vm_id: str) -> list[Member]:
+class Look(NamedTuple):
+    """What one pass over /proc found; ``is_sure`` unless somebody was in the middle of an exec."""
+
+    left: list[Member]
+    is_sure: bool
+
+
+def members(root: int | None, vm_id: str) -> Look:
     """Return what lives of a tree beside its root.
 
     Args:
@@ -63,23 +72,33 @@ def members(root: int | None, vm_id: str) -> list[Member]:
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a hot path
     except OSError:
-        return []  # no /proc: the group is all that is known
+        return Look([], is_sure=True)  # no /proc: the group is all that is known
     stats = {stat.pid: stat for stat in map(_stat, pids) if stat is not None}
+    began = stats[root].start if root is not None and root in stats else 0
     marker = f"{MARKER}={vm_id}".encode()
-    found = {
-        pid
-        for pid, stat in stats.items()
-        if (root is not None and root in (stat.group, stat.session)) or _is_marked(pid, marker)
-    }
-    family = found | ({root} if root is not None else set())
+    found, is_sure = set(), True
+    for pid, stat in stats.items():
+        if root is not None and root in (stat.group, stat.session):
+            found.add(pid)
+        elif stat.start >= began and stat.state not in _DEAD:
+            environ = _environ(pid)
+            if environ is not None and marker in environ.split(b"\0"):
+                found.add(pid)
+            elif environ == b"" and stat.parent not in (0, _KTHREADD):
+                is_sure = False  # in the middle of an exec the environment reads empty
+    family = _with_descendants(found | ({root} if root is not None else set()), stats)
+    family -= {root, os.getpid()}
+    alive = (stats[pid] for pid in family if pid in stats and stats[pid].state not in _DEAD)
+    return Look([Member(stat.pid, stat.start, stat.command) for stat in alive], is_sure)
+
+
+def _with_descendants(family: set[int], stats: dict[int, _Stat]) -> set[int]:
     more = True
     while more:  # children of a member are members, at any depth
         born = {pid for pid, stat in stats.items() if stat.parent in family} - family
-        family |= born
+        family = family | born
         more = bool(born)
-    family -= {root, os.getpid()}
-    alive = (stats[pid] for pid in family if pid in stats and stats[pid].state not in _DEAD)
-    return [Member(stat.pid, stat.start, stat.command) for stat in alive]
+    return family
 
 
 def send(member: Member, number: int) -> None:

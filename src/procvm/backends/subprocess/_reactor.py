@@ -41,6 +41,9 @@ class ReactorThread:
         self._ready: dict[int, Callable[[], None]] = {}
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._claim = threading.Lock()
+        self._has_begun = False
         self._selector: selectors.BaseSelector | None = None
         self._wake: tuple[int, int] | None = None
         self._is_ended = False
@@ -48,7 +51,7 @@ class ReactorThread:
     def post(self, call: Callable[[], None]) -> None:
         """Run ``call`` in the loop, in order; from any thread."""
         self._calls.append(call)
-        if self._thread is None:
+        if not self._has_begun:
             self._begin()
         wake = self._wake
         if wake is not None and threading.current_thread() is not self._thread:
@@ -58,18 +61,18 @@ class ReactorThread:
                 pass  # full: it wakes anyway; closed: nobody is left to wake
 
     def _begin(self) -> None:
+        """Start the thread; an interrupt at any point of this leaves at most one that runs."""
         with self._starting:
-            if self._thread is not None or self._is_ended:
+            if self._has_begun or self._is_ended:
                 return
-            self._selector = selectors.DefaultSelector()
-            read, write = os.pipe()
-            os.set_blocking(read, False)
-            os.set_blocking(write, False)
-            self._wake = (read, write)
-            self._selector.register(read, selectors.EVENT_READ, self._drain_wake)
+            if self._selector is None:
+                self._selector = selectors.DefaultSelector()
+            if self._wake is None:
+                self._wake = os.pipe()
             thread = threading.Thread(target=self._run, name="procvm-reactor", daemon=True)
+            self._threads.append(thread)
             thread.start()
-            self._thread = thread
+            self._has_begun = True
 
     def _drain_wake(self) -> None:
         if self._wake is not None:
@@ -108,7 +111,14 @@ class ReactorThread:
         return threading.current_thread() is self._thread
 
     def _run(self) -> None:
+        if not self._claim.acquire(blocking=False):
+            return  # an interrupted start was made twice: one loop is enough
+        self._thread = threading.current_thread()
         assert self._selector is not None  # noqa: S101 - made before the thread
+        assert self._wake is not None  # noqa: S101 - the same
+        for fd in self._wake:
+            os.set_blocking(fd, False)
+        self._selector.register(self._wake[0], selectors.EVENT_READ, self._drain_wake)
         while not self._is_ended or self._calls:
             while self._calls:
                 self._perform(self._calls.popleft())
@@ -146,11 +156,12 @@ class ReactorThread:
             if self._is_ended:
                 return
             self._is_ended = True
-        thread = self._thread
-        if thread is not None and self._wake is not None and self._selector is not None:
+        if self._threads and self._wake is not None and self._selector is not None:
             os.write(self._wake[1], b"\0")
             if not self.is_current:
-                thread.join()
+                for thread in self._threads:
+                    if thread.is_alive():
+                        thread.join()
             self._selector.close()
             for fd in self._wake:
                 os.close(fd)

@@ -1,0 +1,65 @@
+"""Ctrl-C at random moments: what is alive is listed, and what is listed may be removed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import os, random, signal, sys, threading, time
+from procvm import SubprocessBackend, VMConfig, VMManager, VMState
+
+def children():
+    with open(f"/proc/self/task/{os.getpid()}/children") as own:
+        found = set(own.read().split())
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/children") as file:
+                found |= set(file.read().split())
+        except OSError:
+            pass
+    return {int(pid) for pid in found}
+
+chance = random.Random(int(sys.argv[1]))
+manager = VMManager(SubprocessBackend("group"))
+for number in range(50):
+    name = f"vm{number}"
+    main = threading.get_ident()
+    timer = threading.Timer(chance.uniform(0, 0.006), signal.pthread_kill, (main, signal.SIGINT))
+    try:
+        timer.start()
+        vm = manager.allocate(VMConfig(name, ["sleep", "1000"]))
+        manager.reset(vm)
+        manager.remove(vm)
+        timer.join()
+    except KeyboardInterrupt:
+        pass
+    try:
+        timer.cancel()
+        timer.join()
+    except KeyboardInterrupt:
+        timer.join()
+
+deadline = time.monotonic() + 60
+while time.monotonic() < deadline:
+    listed = {vm.pid for vm in manager.list() if vm.pid}
+    settled = all(vm.state in (VMState.RUNNING, VMState.FAILED) for vm in manager.list())
+    if settled and children() == listed:
+        break
+else:
+    sys.exit(f"alive {children()}, listed {manager.list()}")
+manager.close()
+sys.exit(f"left: {children()}" if children() else 0)
+"""
+
+
+def test_an_interrupt_at_150_random_moments_loses_no_process() -> None:
+    for seed in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(seed)],
+            timeout=110,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
