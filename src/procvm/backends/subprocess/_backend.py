@@ -289,6 +289,7 @@ class SubprocessBackend(Backend):
             for fd in running.pipes.values():
                 os.close(fd)
             running.pipes.clear()
+        self._holder.forget()
         self._reactor.forget()
 
 

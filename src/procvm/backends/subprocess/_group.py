@@ -16,12 +16,18 @@ from ...errors import ProcVMError, StartError
 from ...facts import Survivor
 from ..base import Key, Plan, Timer
 from ._errors import start_error, translated
+from ._guard import Guard
 from ._holds import Holding, Reactor
 from ._launch import launch_words, user_words
 from ._members import MARKER, Look, Member, members, send
 
 __all__ = ["GroupHolder"]
 
+_WEAKER = (
+    "containment is 'group': a daemon that has left its session and its parent and cleared its "
+    "environment is not found"
+)
+_NO_GUARD = "nothing is taken away when this program is killed: its guard cannot run here"
 _FIRST_LOOK, _SLOWEST_LOOK = 0.002, 0.05
 _PATIENCE_AFTER_KILL = 1.0
 _UNSURE_PASSES = 10  # an exec is over by then; who stays empty has cleared its environment
@@ -53,16 +59,14 @@ class GroupHolder:
     """Starts, signals and takes away process groups and what can be found of their trees."""
 
     containment = "group"
-    host_death = False
-    degraded: tuple[str, ...] = (
-        "containment is 'group': a daemon that leaves its session and clears its environment "
-        "is not found, and nothing is taken away when this program is killed",
-    )
 
     def __init__(self, reactor: Reactor, holding: Holding) -> None:
         self._reactor = reactor
         self._holding = holding
         self._held: dict[Key, _Held] = {}
+        self._guard = Guard() if Guard.is_available() else None
+        self.host_death = self._guard is not None
+        self.degraded: tuple[str, ...] = (_WEAKER,) if self.host_death else (_WEAKER, _NO_GUARD)
 
     def spawn(self, key: Key, plan: Plan, env: Mapping[str, str]) -> None:
         """See Holder."""
@@ -109,7 +113,18 @@ class GroupHolder:
                 os.killpg(process.pid, signals.SIGKILL)
                 process.wait()
                 raise
+        self._keep(held)
         return held
+
+    def _keep(self, held: _Held) -> None:
+        """Let the guard know; without it the promise is weaker, and said to be."""
+        if self._guard is None:
+            return
+        try:
+            self._guard.keep(held.pid, held.key.vm_id)
+        except OSError:
+            self._guard, self.host_death = None, False
+            self.degraded = (_WEAKER, _NO_GUARD)
 
     def _watch(self, held: _Held) -> None:
         if held.handle is not None:
@@ -233,6 +248,8 @@ class GroupHolder:
                 pass  # reaped elsewhere since we looked: its status is known all the same
         held.process.returncode = held.code if held.code is not None else -(held.signal or 0)
         self._held.pop(held.key, None)
+        if self._guard is not None:
+            self._guard.let_go(held.key.vm_id)
         if held.told_exit:
             self._holding.held_gone(held.key)
         else:
@@ -303,6 +320,13 @@ class GroupHolder:
     def close(self) -> None:
         """See Holder."""
         self._held.clear()
+        if self._guard is not None:
+            self._guard.close()
+
+    def forget(self) -> None:
+        """See Holder."""
+        if self._guard is not None:
+            self._guard.forget()
 
 
 def _group_of(pid: int) -> int | None:

@@ -80,5 +80,8 @@ class Holder(Protocol):
     def release(self, key: Key) -> None:
         """Forget it."""
 
+    def forget(self) -> None:
+        """In a forked child: close its copies of what is the parent's."""
+
     def close(self) -> None:
         """Nothing lives any more: end what helps (keeper, guard) and close every descriptor."""

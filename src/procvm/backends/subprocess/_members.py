@@ -6,7 +6,7 @@ import os
 import signal as signals
 from typing import NamedTuple
 
-__all__ = ["MARKER", "Look", "Member", "members", "send"]
+__all__ = ["MARKER", "Look", "Member", "members", "send", "start_of"]
 
 MARKER = "PROCVM_VM"
 _DEAD = frozenset("ZXx")
@@ -99,6 +99,12 @@ def _with_descendants(family: set[int], stats: dict[int, _Stat]) -> set[int]:
         family = family | born
         more = bool(born)
     return family
+
+
+def start_of(pid: int) -> int | None:
+    """Return when a process started, in ticks since boot; None when there is none."""
+    stat = _stat(pid)
+    return None if stat is None else stat.start
 
 
 def send(member: Member, number: int) -> None:

@@ -1,0 +1,84 @@
+"""The host's end of the guard, which takes everything away when the host has died."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ._members import start_of
+
+__all__ = ["Guard"]
+
+_PROGRAM = str(Path(__file__).with_name("_guard_program.py"))
+_PATIENCE = 5.0
+
+
+class Guard:
+    """Started with the first VM, told of each, and ended by close."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: int | None = None
+
+    @staticmethod
+    def is_available() -> bool:
+        """Tell whether there is an interpreter to run it, and a /proc to see by."""
+        return bool(sys.executable) and Path("/proc/self/stat").exists()
+
+    def keep(self, pid: int, vm_id: str) -> None:
+        """Guard one more tree; starts the guard where it does not run.
+
+        Raises:
+            OSError: It cannot be started: no descriptor or process is left.
+        """
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        self._say(f"+{pid} {start_of(pid) or 0} {vm_id}\n")
+
+    def let_go(self, vm_id: str) -> None:
+        """Guard it no more: nothing of it lives."""
+        self._say(f"-{vm_id}\n")
+
+    def _start(self) -> None:
+        self.forget()
+        read, write = os.pipe()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-S", "-E", "-s", "-B", _PROGRAM, str(os.getpid())],
+                stdin=read, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+                start_new_session=True,
+            )  # fmt: skip
+            self._pipe = write
+        except OSError:
+            os.close(write)
+            raise
+        finally:
+            os.close(read)
+
+    def _say(self, words: str) -> None:
+        if self._pipe is not None:
+            try:
+                os.write(self._pipe, words.encode())
+            except OSError:
+                self.forget()  # it was ended by somebody: the next start makes a new one
+
+    def close(self) -> None:
+        """End the guard and reap it."""
+        if self._process is None:
+            return
+        self._say("quit\n")
+        self.forget()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def forget(self) -> None:
+        """Close this process's end of the pipe."""
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None

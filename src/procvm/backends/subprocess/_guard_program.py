@@ -1,0 +1,65 @@
+"""The guard: a small process that takes everything away when its host has died.
+
+Run as a script by the host, never imported. It reads lines from its standard input
+("+PID START VM_ID", "-VM_ID", "quit") and watches the host by a pidfd as well: the end of a pipe
+alone never comes while a forked child of the host holds a copy of it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+
+_PATIENCE = 5.0
+
+
+def main(host: int) -> None:
+    """Read what is to be guarded until the host is gone; then take it away."""
+    from _members import Member, members, send, start_of  # type: ignore[import-not-found] # noqa: PLC0415 - the folder of this script is on the path
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    if hasattr(os, "pidfd_open"):
+        try:
+            poll.register(os.pidfd_open(host), select.POLLIN)
+        except OSError:
+            pass  # it is dead already: the end of the pipe comes as well
+    guarded: dict[str, tuple[int, int]] = {}
+    rest = b""
+    while True:
+        # What was said is read to its end, also when the host died before this began.
+        ready = [fd for fd, _ in poll.poll(0 if os.getppid() != host else None)]
+        data = os.read(0, 65536) if 0 in ready else b""
+        if not data:
+            break
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            words = line.decode().split()
+            if words == ["quit"]:
+                return
+            if words[0][0] == "+":
+                guarded[words[2]] = (int(words[0][1:]), int(words[1]))
+            else:
+                guarded.pop(words[0][1:], None)
+    clean, end = 0, time.monotonic() + _PATIENCE
+    while clean < 3 and time.monotonic() < end:  # noqa: PLR2004 - passes in a row
+        clean += 1
+        for vm_id, (pid, start) in guarded.items():
+            now = start_of(pid)
+            is_ours = now in (None, start)  # a group's number is not reused while it has members
+            left = members(pid if is_ours else None, vm_id).left
+            if now == start:
+                left.append(Member(pid, start, ""))
+            for member in left:
+                clean = 0
+                send(member, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

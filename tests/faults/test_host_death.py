@@ -1,0 +1,83 @@
+"""Deaths of the host: nothing that can be found of its VMs outlives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+def marked(vm_id: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                environ = (entry / "environ").read_bytes()
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if f"PROCVM_VM={vm_id}".encode() in environ and state not in "ZX":
+                found.append(int(entry.name))
+    return found
+
+
+PROGRAM = """
+import multiprocessing, os, signal, sys, time
+from procvm import SubprocessBackend, VMConfig, VMManager
+
+def main():
+    manager = VMManager(SubprocessBackend("group"))
+    tree = "sleep 1000 & setsid sleep 1000 & echo up; wait"
+    vm = manager.allocate(VMConfig("x", ["sh", "-c", tree]))
+    next(iter(manager.follow(vm)))
+    if sys.argv[1] == "worker":
+        worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
+        worker.start()
+        print(vm.vm_id, worker.pid, flush=True)
+    else:
+        print(vm.vm_id, 0, flush=True)
+    sys.stdin.readline()
+    ends = {
+        "exit": lambda: os._exit(3),
+        "exec": lambda: os.execv("/bin/true", ["true"]),
+        "raise": lambda: 1 / 0,
+        "sysexit": lambda: sys.exit(3),
+    }
+    ends.get(sys.argv[1], lambda: time.sleep(100))()
+
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "death", ["kill", "term", "segv", "exit", "exec", "raise", "sysexit", "worker"]
+)
+def test_51_52_nothing_outlives_its_host(death: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, death],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as host:  # fmt: skip
+        assert host.stdout is not None
+        assert host.stdin is not None
+        vm_id, worker = host.stdout.readline().split()
+        assert marked(vm_id)
+        sent = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "segv": signal.SIGSEGV}
+        try:
+            if death in sent or death == "worker":
+                host.send_signal(sent.get(death, signal.SIGKILL))
+            else:
+                host.stdin.write("\n")
+                host.stdin.flush()
+            host.wait(60)
+            deadline = time.monotonic() + 30
+            while marked(vm_id) and time.monotonic() < deadline:
+                time.sleep(0.01)  # the guard is nobody's child now: there is no event to wait for
+            assert marked(vm_id) == []
+        finally:
+            if int(worker):
+                os.kill(int(worker), signal.SIGKILL)
