@@ -1,0 +1,1 @@
+"""Measurements, beside the bare call, in one interleaved run."""
