@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 import logging
-import os
-import selectors
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+
+from ._poller import Poller, make_poller
 
 __all__ = ["ReactorThread"]
 
@@ -33,19 +33,21 @@ class _Timer:
 
 
 class ReactorThread:
-    """Runs everything that the backend does; started by the first post, ended by close."""
+    """Runs everything that the backends do; started by the first post, ended by close."""
 
     def __init__(self) -> None:
         self._calls: deque[Callable[[], None]] = deque()
         self._timers: list[_Timer] = []
         self._ready: dict[int, Callable[[], None]] = {}
+        self._stale: set[int] = set()
         self._starting = threading.Lock()
+        self._waking = threading.Lock()
         self._thread: threading.Thread | None = None
         self._threads: list[threading.Thread] = []
         self._claim = threading.Lock()
         self._has_begun = False
-        self._selector: selectors.BaseSelector | None = None
-        self._wake: tuple[int, int] | None = None
+        self._is_asleep = True
+        self._poller: Poller | None = None
         self._is_ended = False
 
     def post(self, call: Callable[[], None]) -> None:
@@ -53,47 +55,34 @@ class ReactorThread:
         self._calls.append(call)
         if not self._has_begun:
             self._begin()
-        wake = self._wake
-        if wake is not None and threading.current_thread() is not self._thread:
-            try:
-                os.write(wake[1], b"\0")
-            except (BlockingIOError, OSError):
-                pass  # full: it wakes anyway; closed: nobody is left to wake
+        if self._is_asleep:  # set before the loop looks at the calls for the last time
+            with self._waking:  # so that no descriptor is written that was closed meanwhile
+                if self._poller is not None:
+                    self._poller.wake()
 
     def _begin(self) -> None:
         """Start the thread; an interrupt at any point of this leaves at most one that runs."""
         with self._starting:
             if self._has_begun or self._is_ended:
                 return
-            if self._selector is None:
-                self._selector = selectors.DefaultSelector()
-            if self._wake is None:
-                self._wake = os.pipe()
+            if self._poller is None:
+                self._poller = make_poller()
             thread = threading.Thread(target=self._run, name="procvm-reactor", daemon=True)
             self._threads.append(thread)
             thread.start()
             self._has_begun = True
 
-    def _drain_wake(self) -> None:
-        if self._wake is not None:
-            try:
-                while len(os.read(self._wake[0], 4096)) == 4096:  # noqa: PLR2004 - one buffer
-                    pass
-            except BlockingIOError:
-                pass
-
     def register(self, fd: int, ready: Callable[[], None]) -> None:
         """Call ``ready`` whenever ``fd`` is readable or hung up."""
-        if self._selector is not None:
-            self._selector.register(fd, selectors.EVENT_READ, ready)
+        if self._poller is not None:
+            self._poller.add(fd)
+            self._ready[fd] = ready
 
     def unregister(self, fd: int) -> None:
         """Stop watching ``fd``."""
-        if self._selector is not None:
-            try:
-                self._selector.unregister(fd)
-            except (KeyError, ValueError):
-                pass  # it was not watched
+        if self._ready.pop(fd, None) is not None and self._poller is not None:
+            self._poller.remove(fd)
+            self._stale.add(fd)
 
     def call_later(self, delay: float, call: Callable[[], None]) -> _Timer:
         """Run ``call`` after ``delay`` seconds."""
@@ -114,18 +103,22 @@ class ReactorThread:
         if not self._claim.acquire(blocking=False):
             return  # an interrupted start was made twice: one loop is enough
         self._thread = threading.current_thread()
-        assert self._selector is not None  # noqa: S101 - made before the thread
-        assert self._wake is not None  # noqa: S101 - the same
-        for fd in self._wake:
-            os.set_blocking(fd, False)
-        self._selector.register(self._wake[0], selectors.EVENT_READ, self._drain_wake)
+        poller = self._poller
+        assert poller is not None  # noqa: S101 - made before the thread
         while not self._is_ended or self._calls:
+            self._is_asleep = False
             while self._calls:
                 self._perform(self._calls.popleft())
-            for key, _ in self._selector.select(self._patience()):
-                if key.fd in self._selector.get_map():  # an earlier one may have closed it
-                    self._perform(key.data)
-            self._run_timers()
+            self._is_asleep = True
+            fds = poller.wait(self._patience())
+            self._is_asleep = False
+            self._stale.clear()
+            for fd in fds:
+                ready = self._ready.get(fd)
+                if ready is not None and fd not in self._stale:  # the number may be used anew
+                    self._perform(ready)
+            if self._timers:
+                self._run_timers()
 
     def _patience(self) -> float | None:
         while self._timers and self._timers[0].call is None:
@@ -156,22 +149,21 @@ class ReactorThread:
             if self._is_ended:
                 return
             self._is_ended = True
-        if self._threads and self._wake is not None and self._selector is not None:
-            os.write(self._wake[1], b"\0")
-            if not self.is_current:
-                for thread in self._threads:
-                    if thread.is_alive():
-                        thread.join()
-            self._selector.close()
-            for fd in self._wake:
-                os.close(fd)
-            self._wake = None
+        if self._poller is None:
+            return
+        self._poller.wake()
+        if not self.is_current:
+            for thread in self._threads:
+                if thread.is_alive():
+                    thread.join()
+        with self._waking:
+            self._poller.close()
+            self._poller = None
 
     def forget(self) -> None:
         """Close this forked child's copies; what is shared with the parent is left alone."""
         self._is_ended = True
-        if self._wake is not None and self._selector is not None:
-            self._selector.close()
-            for fd in self._wake:
-                os.close(fd)
-            self._wake = None
+        poller, self._poller = self._poller, None
+        self._ready.clear()
+        if poller is not None:
+            poller.close()

@@ -1,0 +1,97 @@
+"""Waits for descriptors to be readable, and may be woken from any thread."""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import Protocol
+
+__all__ = ["Poller", "make_poller"]
+
+
+class Poller(Protocol):
+    """What the loop waits with; everything but ``wake`` is the loop's alone."""
+
+    def add(self, fd: int) -> None:
+        """Watch ``fd`` until it is removed (level-triggered)."""
+
+    def remove(self, fd: int) -> None:
+        """Watch it no more; do so before it is closed."""
+
+    def wait(self, timeout: float | None) -> list[int]:
+        """Return the watched descriptors that are readable or hung up."""
+
+    def wake(self) -> None:
+        """End the present wait, or the next; never blocks."""
+
+    def close(self) -> None:
+        """Close its own descriptors; in a forked child too, where nothing may be removed."""
+
+
+class EpollPoller:
+    """epoll(7), woken by an eventfd(2).
+
+    The eventfd is edge-triggered and never read: a read would hand over the interpreter lock
+    once more, which costs 5 ms beside a thread that computes.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._event, select.EPOLLIN | select.EPOLLET)
+
+    def add(self, fd: int) -> None:
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def remove(self, fd: int) -> None:
+        self._epoll.unregister(fd)
+
+    def wait(self, timeout: float | None) -> list[int]:
+        own = self._event
+        return [fd for fd, _ in self._epoll.poll(timeout) if fd != own]
+
+    def wake(self) -> None:
+        os.eventfd_write(self._event, 1)
+
+    def close(self) -> None:
+        self._epoll.close()
+        os.close(self._event)
+
+
+class PollPoller:
+    """poll(2), woken by a pipe, for systems without epoll."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._read, self._write = os.pipe()
+        for fd in (self._read, self._write):
+            os.set_blocking(fd, False)
+        self._poll.register(self._read, select.POLLIN)
+
+    def add(self, fd: int) -> None:
+        self._poll.register(fd, select.POLLIN)
+
+    def remove(self, fd: int) -> None:
+        self._poll.unregister(fd)
+
+    def wait(self, timeout: float | None) -> list[int]:
+        found = self._poll.poll(None if timeout is None else timeout * 1000)
+        fds = [fd for fd, _ in found if fd != self._read]
+        if len(fds) != len(found):
+            os.read(self._read, 65536)
+        return fds
+
+    def wake(self) -> None:
+        try:
+            os.write(self._write, b"\0")
+        except BlockingIOError:
+            pass  # full: it wakes anyway
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+
+def make_poller() -> Poller:
+    """Return the best that this system has."""
+    return EpollPoller() if hasattr(select, "epoll") else PollPoller()
