@@ -74,8 +74,18 @@ class Dispatcher:
         """Carry out one request and answer it; never raises, and the answer can be serialised.
 
         ``request`` in the answer is the request as it came: a copy, each value that is no
-        plain data replaced where it stands by a short string.
+        plain data replaced where it stands by a short string. Only where the caller left no
+        stack or memory to work with is the request not echoed.
         """
+        try:
+            return self._answer(request)
+        except (RecursionError, MemoryError):  # a literal: there may be no room for one more call
+            return {
+                "request": "<not copied>",
+                "result": {"status": "failed", "message": "too little stack or memory is left"},
+            }
+
+    def _answer(self, request: Any) -> dict[str, Any]:
         copy = PlainCopy(request)  # once: others may change the request meanwhile
         try:
             result = self._carry_out(copy)
