@@ -24,7 +24,7 @@ def test_both_faces_have_the_same_verbs_parameters_and_first_lines() -> None:
 @pytest.mark.parametrize("kind", ["fake", "group"])
 def test_the_main_job_awaited(kind: str) -> None:
     async def main() -> None:
-        backend = FakeBackend() if kind == "fake" else SubprocessBackend("group")
+        backend = FakeBackend() if kind == "fake" else SubprocessBackend()
         async with AsyncVMManager(backend) as manager:
             web = await manager.allocate(VMConfig("web", ["sleep", "1000"]))
             assert web.state is VMState.RUNNING
@@ -39,7 +39,7 @@ def test_a_cancelled_wait_for_a_start_leaves_nothing() -> None:
     async def main() -> None:
         from procvm import probes
 
-        async with AsyncVMManager(SubprocessBackend("group")) as manager:
+        async with AsyncVMManager(SubprocessBackend()) as manager:
             never = VMConfig("web", ["sleep", "1000"], ready=probes.log("never"))
             task = asyncio.ensure_future(manager.allocate(never))
             while not await manager.list():
@@ -55,7 +55,7 @@ def test_a_cancelled_wait_for_a_start_leaves_nothing() -> None:
 
 def test_lines_and_events_are_iterated() -> None:
     async def main() -> None:
-        async with AsyncVMManager(SubprocessBackend("group")) as manager:
+        async with AsyncVMManager(SubprocessBackend()) as manager:
             events = manager.events()
             first = asyncio.ensure_future(anext(events))
             await asyncio.sleep(0)

@@ -41,9 +41,9 @@ def fake() -> FakeBackend:
     return backend
 
 
-@pytest.fixture(params=["fake", "group"])
+@pytest.fixture(params=["fake", "tree", "group"])
 def manager(request: pytest.FixtureRequest) -> Iterator[VMManager]:
-    backend = fake() if request.param == "fake" else SubprocessBackend("group")
+    backend = fake() if request.param == "fake" else SubprocessBackend(request.param)
     with VMManager(backend) as made:
         yield made
 

@@ -31,7 +31,7 @@ import multiprocessing, os, signal, sys, time
 from procvm import SubprocessBackend, VMConfig, VMManager
 
 def main():
-    manager = VMManager(SubprocessBackend("group"))
+    manager = VMManager(SubprocessBackend(sys.argv[2]))
     tree = "sleep 1000 & setsid sleep 1000 & echo up; wait"
     vm = manager.allocate(VMConfig("x", ["sh", "-c", tree]))
     next(iter(manager.follow(vm)))
@@ -57,9 +57,10 @@ main()
 @pytest.mark.parametrize(
     "death", ["kill", "term", "segv", "exit", "exec", "raise", "sysexit", "worker"]
 )
-def test_51_52_nothing_outlives_its_host(death: str) -> None:
+@pytest.mark.parametrize("containment", ["tree", "group"])
+def test_51_52_nothing_outlives_its_host(death: str, containment: str) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, death],
+        [sys.executable, "-c", PROGRAM, death, containment],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     ) as host:  # fmt: skip
         assert host.stdout is not None

@@ -33,9 +33,9 @@ from procvm import (
 LONG = ["sleep", "1000"]
 
 
-@pytest.fixture
-def manager() -> Iterator[VMManager]:
-    with VMManager(SubprocessBackend("group")) as made:
+@pytest.fixture(params=["tree", "group"])
+def manager(request: pytest.FixtureRequest) -> Iterator[VMManager]:
+    with VMManager(SubprocessBackend(request.param)) as made:
         yield made
 
 

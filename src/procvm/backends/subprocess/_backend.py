@@ -21,10 +21,12 @@ from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Timer, Wait
 from ._environment import environment_of
 from ._group import GroupHolder
 from ._holds import Holder, Holding
+from ._keeper import tree_is_possible
 from ._listener import ThreadListener
 from ._logfile import LogFile
 from ._reactor import ReactorThread
 from ._resolve import resolve
+from ._tree import TreeHolder
 from ._usage import UsageMeter
 from .probing import Watcher
 
@@ -294,8 +296,12 @@ class SubprocessBackend(Backend):
 
 
 def _holder_for(containment: str | None, reactor: ReactorThread, backend: Holding) -> Holder:
+    if containment == "group":
+        return GroupHolder(reactor, backend)
+    if tree_is_possible():
+        return TreeHolder(reactor, backend)
     if containment == "tree":
-        why = "is not built yet: use group, and read what it promises in backend.capabilities"
+        why = "needs Linux with pidfds and an interpreter in sys.executable: use group"
         raise ConfigError("containment", containment, why)
     return GroupHolder(reactor, backend)
 

@@ -12,9 +12,9 @@ from ...errors import StartError
 from ..base import Plan
 from ._errors import start_error
 
-__all__ = ["launch_words", "user_words"]
+__all__ = ["RESOURCES", "launch_words", "user_words"]
 
-_RESOURCES = {
+RESOURCES = {
     "memory": "RLIMIT_AS",
     "cpu_time": "RLIMIT_CPU",
     "open_files": "RLIMIT_NOFILE",
@@ -52,7 +52,7 @@ def launch_words(plan: Plan) -> tuple[str, list[str]]:
         why = "limits need a Python interpreter to set them, and sys.executable is empty"
         raise start_error(StartError, why, plan, step="limits")
     values = attrs.asdict(config.limits)
-    limits = [(_RESOURCES[name], values[name]) for name in _RESOURCES if values[name] is not None]
+    limits = [(RESOURCES[name], values[name]) for name in RESOURCES if values[name] is not None]
     data = (limits, values["nice"], values["cpu_affinity"], plan.executable, list(config.command))
     return sys.executable, [sys.executable, "-I", "-S", "-c", _LAUNCHER, repr(data)]
 

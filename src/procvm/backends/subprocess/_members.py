@@ -6,7 +6,7 @@ import os
 import signal as signals
 from typing import NamedTuple
 
-__all__ = ["MARKER", "Look", "Member", "members", "send", "start_of"]
+__all__ = ["MARKER", "Look", "Member", "members", "send", "start_of", "stat_of"]
 
 MARKER = "PROCVM_VM"
 _DEAD = frozenset("ZXx")
@@ -31,7 +31,7 @@ class _Stat(NamedTuple):
     start: int
 
 
-def _stat(pid: int) -> _Stat | None:
+def stat_of(pid: int) -> _Stat | None:
     """Return what /proc/PID/stat says (proc_pid_stat(5)); None when it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - a hot path
@@ -73,7 +73,7 @@ def members(root: int | None, vm_id: str) -> Look:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a hot path
     except OSError:
         return Look([], is_sure=True)  # no /proc: the group is all that is known
-    stats = {stat.pid: stat for stat in map(_stat, pids) if stat is not None}
+    stats = {stat.pid: stat for stat in map(stat_of, pids) if stat is not None}
     began = stats[root].start if root is not None and root in stats else 0
     marker = f"{MARKER}={vm_id}".encode()
     found, is_sure = set(), True
@@ -103,7 +103,7 @@ def _with_descendants(family: set[int], stats: dict[int, _Stat]) -> set[int]:
 
 def start_of(pid: int) -> int | None:
     """Return when a process started, in ticks since boot; None when there is none."""
-    stat = _stat(pid)
+    stat = stat_of(pid)
     return None if stat is None else stat.start
 
 
@@ -115,7 +115,7 @@ def send(member: Member, number: int) -> None:
         except OSError:
             return
         try:
-            now = _stat(member.pid)
+            now = stat_of(member.pid)
             if now is not None and now.start == member.start:
                 signals.pidfd_send_signal(handle, number)
         except OSError:

@@ -1,0 +1,286 @@
+"""The host's end of the keeper: its start, what is said, and what is done when it falls silent."""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import os
+import signal as signals
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from ._holds import Reactor
+from .keeper import _words as words
+
+__all__ = ["Keeper", "tree_is_possible"]
+
+_MODULES = ("_words", "_kernel", "_tags", "_trees", "_spawning", "_program")
+_BOOT = """
+import marshal, posix, sys
+kind, code = type(sys), b""
+while more := posix.read(0, 1 << 20): code += more
+posix.chdir("/")
+for fd in (0, 1, 2): posix.dup2(posix.open("/dev/null", posix.O_RDWR), fd)
+top = sys.modules["keeper"] = kind("keeper")
+top.__path__ = []
+for name, body in marshal.loads(code):
+    module = sys.modules["keeper." + name] = kind("keeper." + name)
+    module.__package__ = "keeper"
+    setattr(top, name, module)
+    exec(body, module.__dict__)
+sys.modules["keeper._program"].run(int(sys.argv[1]), int(sys.argv[2]))
+"""
+_HOME = str(Path(sys.executable).resolve().parent) if sys.executable else "/"
+_RETRY = 0.002
+_TICK, _MOST_SILENT_TICKS = 0.25, 20  # 5 s in which the host itself ran
+_LATE = 0.5  # a tick that comes so late says that the host did not run
+
+
+def tree_is_possible() -> bool:
+    """Tell whether this system has what the keeper needs before it can be asked."""
+    has_calls = hasattr(os, "pidfd_open") and hasattr(os, "memfd_create")
+    return sys.platform == "linux" and has_calls and bool(sys.executable)
+
+
+def _code() -> bytes:
+    parts: list[tuple[str, CodeType]] = []
+    for name in _MODULES:
+        full = f"{__package__}.keeper.{name}"
+        spec = importlib.util.find_spec(full)
+        assert spec is not None  # noqa: S101 - part of this package
+        code = spec.loader.get_code(full)  # type: ignore[union-attr] # every loader of code has it
+        parts.append((name, code))
+    return marshal.dumps(parts)
+
+
+class Keeper:
+    """One keeper process.
+
+    Args:
+        reactor: Whose loop this lives in.
+        tell: Gets each fact, with the descriptors that came with it.
+        lost: Called once, with the reason, when it has ended unasked.
+    """
+
+    def __init__(
+        self, reactor: Reactor, tell: Callable[[Any, list[int]], None],
+        lost: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._reactor, self._tell, self._lost = reactor, tell, lost
+        self._waiting: deque[tuple[bytes, int | None]] = deque()
+        self._buffer = bytearray(256 * 1024)
+        self._base: dict[str, str] = {}
+        self.facts: dict[str, Any] = {}
+        self.is_up = False
+        self._is_over = False
+        self._heard = True
+        self._silent = 0
+        self._is_ticking = False
+        self._is_named = True
+        self._start()
+
+    def _start(self) -> None:
+        """Start it, by its own name at first, so that ``killall python3`` takes the host alone.
+
+        An interpreter without its path in argv[0] looks for its library from its directory on;
+        where it finds none it is started once more, as what it is.
+        """
+        name = "procvm-keeper" if self._is_named else sys.executable
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        program = -1
+        try:
+            program = os.memfd_create("procvm-keeper")
+            os.write(program, _code())
+            os.lseek(program, 0, os.SEEK_SET)
+            self.process = subprocess.Popen(  # noqa: S603 - our own program
+                [name, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), str(os.getpid())],
+                executable=sys.executable, stdin=program, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, cwd=_HOME, pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )  # fmt: skip
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            if program >= 0:
+                os.close(program)
+        ours.setblocking(False)
+        self._socket = ours
+        self._reactor.register(ours.fileno(), self._listen)
+
+    # --- to the keeper ------------------------------------------------------------------
+
+    def say(self, request: tuple[Any, ...]) -> None:
+        """Send a request, or queue it until the keeper is up and takes it."""
+        data, fd = marshal.dumps(request), None
+        if len(data) > words.LONGEST:
+            fd = os.memfd_create("procvm-request")
+            os.write(fd, data)
+            data = marshal.dumps((words.BIG,))
+        self._waiting.append((data, fd))
+        if self.is_up:
+            self._flush()
+
+    def delta(self, env: dict[str, str]) -> tuple[bool, dict[bytes, bytes]]:
+        """Return what is to be laid over the base that the keeper knows; say that one first."""
+        if not self._base:
+            self._base = dict(env)
+            self.say((words.BASE, _encoded(env)))
+            return True, {}
+        if self._base.keys() <= env.keys():
+            base = self._base
+            return True, _encoded({k: v for k, v in env.items() if base.get(k) != v})
+        return False, _encoded(env)
+
+    def _flush(self) -> None:
+        while self._waiting and not self._is_over:
+            data, fd = self._waiting[0]
+            try:
+                if fd is None:
+                    self._socket.send(data)
+                else:
+                    socket.send_fds(self._socket, [data], [fd])
+                    os.close(fd)
+            except BlockingIOError:
+                self._reactor.call_later(_RETRY, self._flush)
+                return
+            except OSError:
+                return  # its end is told by event
+            self._waiting.popleft()
+            self._heard = False
+        if not self._is_ticking and not self._heard and not self._is_over:
+            self._is_ticking, self._silent = True, 0
+            self._tick_in()
+
+    # --- from the keeper ----------------------------------------------------------------
+
+    def _listen(self) -> None:
+        try:
+            size, more, _, _ = self._socket.recvmsg_into(
+                [self._buffer], socket.CMSG_SPACE(256 * 4)
+            )
+        except BlockingIOError:
+            return
+        except OSError:
+            size, more = 0, []
+        fds: list[int] = []
+        for level, kind, content in more:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds += [
+                    int.from_bytes(content[i : i + 4], sys.byteorder)
+                    for i in range(0, len(content) - 3, 4)
+                ]
+        if size == 0:
+            self._end("the keeper has ended")
+            return
+        self._heard = True
+        try:
+            facts = marshal.loads(self._buffer[:size])  # noqa: S302 - our own keeper's
+            for fact in facts:
+                self._hear(fact, fds)
+        except (ValueError, TypeError, EOFError, IndexError, KeyError) as e:
+            self._end(f"the keeper answered nonsense: {e!r}"[:200])
+        for fd in fds:
+            os.close(fd)
+
+    def _hear(self, fact: Any, fds: list[int]) -> None:
+        if fact[0] == words.PONG:
+            return
+        if fact[0] != words.HELLO:
+            self._tell(fact, fds)
+            return
+        if fact[1] != words.VERSION:
+            raise ValueError("it speaks another version")
+        self.facts = fact[2]
+        self.is_up = True
+        self._waiting.appendleft((marshal.dumps((words.HELLO, words.VERSION)), None))
+        self._tell(fact, fds)
+        self._flush()
+
+    # --- when it falls silent -------------------------------------------------------------
+
+    def _tick_in(self) -> None:
+        due = self._reactor.monotonic() + _TICK
+        self._reactor.call_later(_TICK, lambda: self._tick(due))
+
+    def _tick(self, due: float) -> None:
+        if self._is_over:
+            return
+        if self._heard:
+            self._is_ticking = False
+            return
+        self._silent += self._reactor.monotonic() - due < _LATE
+        if self._silent > _MOST_SILENT_TICKS:
+            self._end("the keeper did not answer for 5 s")
+            return
+        self._continue_if_stopped()
+        try:
+            self._socket.send(marshal.dumps((words.PING,)))
+        except OSError:
+            pass  # full: it has enough to answer; closed: told by event
+        self._tick_in()
+
+    def _continue_if_stopped(self) -> None:
+        try:
+            stat = Path(f"/proc/{self.process.pid}/stat").read_bytes()
+        except OSError:
+            return
+        if stat.rpartition(b")")[2].split()[:1] == [b"T"]:
+            os.kill(self.process.pid, signals.SIGCONT)  # not reaped: its number is its own
+
+    def _end(self, why: str) -> None:
+        if self._is_over:
+            return
+        if not self.is_up and self._is_named:
+            self._reactor.unregister(self._socket.fileno())
+            self._socket.close()
+            self.process.kill()
+            self.process.wait()
+            self._is_named = False
+            self._start()
+            return
+        self._drop()
+        self.process.kill()
+        self.process.wait()
+        self._lost(why)
+
+    def _drop(self) -> None:
+        self._is_over = True
+        self._reactor.unregister(self._socket.fileno())
+        self._socket.close()
+        for _, fd in self._waiting:
+            if fd is not None:
+                os.close(fd)
+        self._waiting.clear()
+
+    def close(self) -> None:
+        """End it, and wait for its end."""
+        if self._is_over:
+            return
+        try:
+            self._socket.send(marshal.dumps((words.QUIT,)))
+        except OSError:
+            pass  # the end of the socket says the same
+        self._drop()
+        try:
+            self.process.wait(6.0)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def forget(self) -> None:
+        """Close this forked child's copy of the socket."""
+        self._is_over = True
+        self._socket.close()
+        self.process.returncode = 0  # the parent's child: not to be waited for here
+
+
+def _encoded(env: dict[str, str]) -> dict[bytes, bytes]:
+    return {os.fsencode(name): os.fsencode(value) for name, value in env.items()}

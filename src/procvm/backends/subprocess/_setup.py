@@ -1,0 +1,61 @@
+"""What is set for a program before its first instruction, when a keeper starts it."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Mapping
+from typing import Any
+
+from ..base import Plan
+from ._launch import RESOURCES, user_words
+
+__all__ = ["host_facts", "setup_of"]
+
+_RLIMITS = tuple(
+    getattr(resource, name)
+    for name in ("RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE",
+                 "RLIMIT_RSS", "RLIMIT_NPROC", "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS")
+)  # fmt: skip
+Facts = tuple[int, int, tuple[int, ...], tuple[tuple[int, int, int], ...]]
+
+
+def host_facts() -> Facts:
+    """Return the host's umask, nice value, affinity and limits, as a child of it would have."""
+    limits = tuple((number, *resource.getrlimit(number)) for number in _RLIMITS)
+    pid = os.getpid()
+    cpus = tuple(sorted(os.sched_getaffinity(pid)))
+    return _umask(), os.getpriority(os.PRIO_PROCESS, pid), cpus, limits
+
+
+def _umask() -> int:
+    """Return the umask without setting it, which other threads would feel (proc_pid_status(5))."""
+    fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = os.read(fd, 256)
+    finally:
+        os.close(fd)
+    return int(text.partition(b"Umask:")[2].split(None, 1)[0], 8)
+
+
+def setup_of(
+    plan: Plan, env: Mapping[str, str], began: Facts, now: Facts
+) -> tuple[tuple[Any, ...] | None, Mapping[str, str]]:
+    """Return what the keeper is to set (None: nothing), and the environment that follows."""
+    config = plan.config
+    if began == now and config.limits.is_empty and config.user is None:
+        return None, env
+    umask, nice, cpus, limits = now
+    wanted = {number: (number, soft, hard) for number, soft, hard in limits}
+    for name, word in RESOURCES.items():
+        value = getattr(config.limits, name)
+        if value is not None:
+            number = getattr(resource, word)
+            wanted[number] = (number, value, value)
+    if config.limits.nice is not None:
+        nice = config.limits.nice
+    if config.limits.cpu_affinity is not None:
+        cpus = tuple(config.limits.cpu_affinity)
+    who, told = user_words(plan, dict(env))
+    user = (who["user"], who["group"], tuple(who["extra_groups"])) if who else None
+    return (umask, nice, cpus, tuple(wanted.values()), user), told

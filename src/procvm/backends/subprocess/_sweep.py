@@ -1,0 +1,46 @@
+"""What the host does when its keeper has died: everything that carries its tags is killed."""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+from collections.abc import Collection
+
+from ...facts import Survivor
+from ._members import Member, members, send, stat_of
+
+__all__ = ["sweep_marked", "sweep_tagged"]
+
+_DEAD = frozenset("ZXx")
+
+
+def sweep_tagged(tags: Collection[int], mask: int, since: int) -> list[Survivor]:
+    """Kill what carries one of ``tags``, is ours and began at ``since`` or later; return it."""
+    found = []
+    own = os.geteuid()
+    for name in os.listdir("/proc"):  # noqa: PTH208 - a hot path
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{name}/limits", "rb") as file:  # noqa: PTH123 - a hot path
+                text = file.read()
+            tag = int(text.partition(b"Max file locks")[2].split(None, 1)[0])
+            owner = os.stat(f"/proc/{name}").st_uid  # noqa: PTH116 - the same
+        except (OSError, ValueError, IndexError):
+            continue  # gone, or without a limit
+        stat = stat_of(int(name))
+        if (
+            tag & mask in tags and own in (0, owner) and stat is not None
+            and stat.start >= since and stat.state not in _DEAD
+        ):  # fmt: skip
+            send(Member(stat.pid, stat.start, stat.command), signals.SIGKILL)
+            found.append(Survivor(stat.pid, stat.command))
+    return found
+
+
+def sweep_marked(pid: int, vm_id: str) -> list[Survivor]:
+    """Kill what is found of a tree without a tag, by session, parents and marker."""
+    left = members(pid, vm_id).left
+    for member in left:
+        send(member, signals.SIGKILL)
+    return [Survivor(member.pid, member.command) for member in left]

@@ -1,0 +1,256 @@
+"""containment="tree": every VM is started and held by the keeper, and nothing of it escapes.
+
+Where the keeper cannot be had, what was asked of it goes to a GroupHolder, and is told so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...errors import StartError
+from ...facts import Survivor
+from ..base import Key, Plan
+from ._errors import start_error, translated
+from ._group import GroupHolder
+from ._holds import Holding, Reactor
+from ._keeper import Keeper
+from ._members import MARKER, start_of
+from ._setup import host_facts, setup_of
+from ._sweep import sweep_marked, sweep_tagged
+from .keeper import _words as words
+
+__all__ = ["TreeHolder"]
+
+_OF_THE_KEEPER = ~((1 << 30) - 1)  # what all tags of one outermost keeper share
+_FIRST_SWEEP, _SLOWEST_SWEEP, _CLEAN_SWEEPS = 0.001, 0.2, 2
+_NO_TAG = (
+    "processes cannot be tagged here: a daemon that has left its session and cleared its "
+    "environment is only taken away at close"
+)
+_NO_PIDFD = "the keeper has no pidfd: a forked child of this program delays what its death does"
+_NO_KEEPER = "the keeper cannot run here ({}): containment is 'group'"
+
+
+class _Held:
+    """One tree that the keeper holds."""
+
+    def __init__(self, number: int, key: Key, plan: Plan, words: tuple[Any, ...]) -> None:
+        self.number, self.key, self.plan, self.words = number, key, plan, words
+        self.pid: int | None = None
+        self.tag: int | None = None
+        self.is_told_ended = False
+
+
+class TreeHolder:
+    """Asks the keeper, and takes its place when it has died."""
+
+    containment = "tree"
+
+    def __init__(self, reactor: Reactor, holding: Holding) -> None:
+        self._reactor, self._holding = reactor, holding
+        self._keeper: Keeper | None = None
+        self._group: GroupHolder | None = None
+        self._keeper_began = 0
+        self._number = 0
+        self._held: dict[int, _Held] = {}
+        self._keys: dict[Key, _Held] = {}
+        self._began = host_facts()
+        self._is_closed = False
+        self.host_death = True
+        self.degraded: tuple[str, ...] = ()
+
+    # --- what the backend asks ----------------------------------------------------------
+
+    def spawn(self, key: Key, plan: Plan, env: Mapping[str, str]) -> None:
+        """See Holder."""
+        if self._group is not None:
+            self._group.spawn(key, plan, env)
+            return
+        if self._keeper is None:
+            try:
+                self._began = host_facts()
+                self._keeper = Keeper(self._reactor, self._heard, self._lost)
+                self._keeper_began = start_of(self._keeper.process.pid) or 0
+            except OSError as e:
+                self._holding.held_failed(key, translated(e, plan))
+                return
+        self._number += 1
+        setup, told = setup_of(plan, env, self._began, host_facts())
+        held = _Held(self._number, key, plan, (env, setup))
+        self._held[held.number] = self._keys[key] = held
+        uses_base, delta = self._keeper.delta({**told, MARKER: key.vm_id})
+        stop = plan.config.stop
+        self._keeper.say((
+            words.SPAWN, held.number, key.vm_id.encode(), os.fsencode(plan.executable),
+            tuple(map(os.fsencode, plan.config.command)), os.fsencode(plan.directory),
+            uses_base, delta, (int(stop.signal), float(stop.grace), stop.to), setup,
+        ))  # fmt: skip
+
+    def stop(self, key: Key, *, grace: float) -> None:
+        """See Holder."""
+        held = self._keys.get(key)
+        if held is not None and self._keeper is not None:
+            self._keeper.say((words.STOP, held.number, float(grace)))
+        elif held is None and self._group is not None:
+            self._group.stop(key, grace=grace)
+        elif held is None:
+            self._reactor.post(lambda: self._holding.held_gone(key))
+
+    def signal(self, key: Key, number: int, *, to: str) -> None:
+        """See Holder."""
+        held = self._keys.get(key)
+        if held is not None and self._keeper is not None:
+            self._keeper.say((words.SIGNAL, held.number, int(number), to))
+        elif self._group is not None:
+            self._group.signal(key, number, to=to)
+
+    def pids(self, key: Key) -> tuple[int, ...]:
+        """See Holder."""
+        held = self._keys.get(key)
+        if held is None:
+            return self._group.pids(key) if self._group is not None else ()
+        return (held.pid,) if held.pid is not None and not held.is_told_ended else ()
+
+    def release(self, key: Key) -> None:
+        """See Holder."""
+        held = self._keys.pop(key, None)
+        if held is not None:
+            self._held.pop(held.number, None)
+        if self._group is not None:
+            self._group.release(key)
+
+    def close(self) -> None:
+        """See Holder."""
+        self._is_closed = True
+        self._held.clear()
+        self._keys.clear()
+        if self._keeper is not None:
+            self._keeper.close()
+        if self._group is not None:
+            self._group.close()
+
+    def forget(self) -> None:
+        """See Holder."""
+        if self._keeper is not None:
+            self._keeper.forget()
+        if self._group is not None:
+            self._group.forget()
+
+    # --- what the keeper tells ------------------------------------------------------------
+
+    def _heard(self, fact: tuple[Any, ...], fds: list[int]) -> None:
+        if fact[0] == words.HELLO:
+            self._greeted(fact[2])
+            return
+        held = self._held.get(fact[1])
+        kinds: dict[str, Callable[..., None]] = {
+            words.STARTED: self._started, words.FAILED: self._failed, words.ENDED: self._ended,
+            words.GONE: self._gone, words.SURVIVED: self._survived,
+        }  # fmt: skip
+        tell = kinds[fact[0]]
+        pipes = (fds.pop(0), fds.pop(0)) if fact[0] == words.STARTED else ()
+        if held is not None:
+            tell(held, *fact[2:], *pipes)
+        else:
+            for pipe in pipes:
+                os.close(pipe)
+
+    def _greeted(self, facts: Mapping[str, Any]) -> None:
+        if not facts["subreaper"]:
+            assert self._keeper is not None  # noqa: S101 - it has just spoken
+            self._keeper.close()
+            self._step_down("it cannot become a subreaper")
+            return
+        told = [(_NO_TAG, facts["tag"]), (_NO_PIDFD, facts["pidfd"])]
+        self.degraded = tuple(text for text, works in told if not works)
+
+    def _step_down(self, why: str) -> None:
+        """Go on as "group" does, with what has not been started yet."""
+        self._keeper = None
+        self._group = GroupHolder(self._reactor, self._holding)
+        self.containment, self.host_death = "group", self._group.host_death
+        self.degraded = (_NO_KEEPER.format(why), *self._group.degraded)
+        waiting, self._held = list(self._held.values()), {}
+        self._keys.clear()
+        for held in waiting:
+            self._group.spawn(held.key, held.plan, held.words[0])
+
+    def _started(self, held: _Held, pid: int, tag: int | None, stdout: int, stderr: int) -> None:
+        held.pid, held.tag = pid, tag
+        self._holding.held_started(held.key, pid, stdout, stderr)
+
+    def _forget_one(self, held: _Held) -> None:
+        self._held.pop(held.number, None)
+        if self._keys.get(held.key) is held:
+            del self._keys[held.key]
+
+    def _failed(self, held: _Held, number: int, step: str) -> None:
+        self._forget_one(held)
+        error: StartError
+        if step in ("limits", "user") or not number:
+            why = f"{step}: {os.strerror(number) if number else 'it failed in the keeper'}"
+            error = start_error(StartError, why, held.plan, step=step, number=number)
+        else:
+            error = translated(OSError(number, os.strerror(number)), held.plan, step)
+        self._holding.held_failed(held.key, error)
+
+    def _ended(
+        self, held: _Held, code: int | None, signal: int | None, tree_gone: bool  # noqa: FBT001 - off the wire
+    ) -> None:  # fmt: skip
+        held.is_told_ended = True
+        if tree_gone:
+            self._forget_one(held)
+        self._holding.held_exited(held.key, code, signal, tree_gone=tree_gone)
+
+    def _gone(self, held: _Held) -> None:
+        self._forget_one(held)
+        self._holding.held_gone(held.key)
+
+    def _survived(self, held: _Held, alive: tuple[tuple[int, str], ...]) -> None:
+        self._holding.held_survived(held.key, tuple(Survivor(*one) for one in alive))
+
+    # --- when the keeper has died ---------------------------------------------------------
+
+    def _lost(self, why: str) -> None:
+        keeper, self._keeper = self._keeper, None
+        if keeper is None or self._is_closed:
+            return
+        if not keeper.is_up:
+            self._step_down(why)
+            return
+        lost = list(self._held.values())
+        self._held.clear()
+        facts = keeper.facts
+        tags: set[int] = set()
+        mask = -1
+        if facts["tag"] and facts["base"] & 0xFFFF == 0 and facts["outermost"]:
+            tags, mask = {facts["base"] & _OF_THE_KEEPER}, _OF_THE_KEEPER
+        elif facts["tag"]:
+            tags = {held.tag for held in lost if held.tag is not None}
+        self._sweep(lost, why, (tags, mask, self._keeper_began), 0, _FIRST_SWEEP)
+
+    def _sweep(
+        self, lost: list[_Held], why: str, what: tuple[set[int], int, int], clean: int,
+        pause: float,
+    ) -> None:  # fmt: skip
+        """Kill until two looks in a row find nothing; then tell."""
+        tags, mask, since = what
+        left = sweep_tagged(tags, mask, since) if tags else []
+        for held in lost:
+            if held.pid is not None and held.tag is None:
+                left += sweep_marked(held.pid, held.key.vm_id)
+        clean = 0 if left else clean + 1
+        if clean >= _CLEAN_SWEEPS:
+            for held in lost:
+                if self._keys.get(held.key) is held:
+                    del self._keys[held.key]
+                    self._holding.held_lost(held.key, why)
+            return
+        if left and pause >= _SLOWEST_SWEEP:
+            for held in lost:
+                self._holding.held_survived(held.key, tuple(left))
+        self._reactor.call_later(
+            pause, lambda: self._sweep(lost, why, what, clean, min(2 * pause, _SLOWEST_SWEEP))
+        )

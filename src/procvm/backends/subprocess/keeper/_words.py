@@ -1,0 +1,32 @@
+"""What host and keeper say to each other: marshalled tuples over a SOCK_SEQPACKET pair.
+
+The host sends one request a message; the keeper sends a tuple of facts a message, with the pipes
+of those that started. A request above ``LONGEST`` travels in a memfd, as ``(BIG,)``.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BASE", "BIG", "ENDED", "FAILED", "GONE", "HELLO", "LONGEST", "MARKER", "PING", "PONG", "QUIT",
+    "SIGNAL", "SPAWN", "STARTED", "STOP", "SURVIVED", "VERSION",
+]  # fmt: skip
+
+VERSION = 1
+LONGEST = 32 * 1024
+MARKER = b"PROCVM_VM"
+
+HELLO = "hello"  # keeper: (HELLO, version, facts); host: (HELLO, version)
+BASE = "base"  # (BASE, environment): what the deltas of later spawns are laid over
+SPAWN = "spawn"  # (SPAWN, id, mark, file, argv, directory, uses_base, delta, stop, setup)
+STOP = "stop"  # (STOP, id, grace)
+SIGNAL = "signal"  # (SIGNAL, id, number, to)
+PING = "ping"  # (PING,)
+QUIT = "quit"  # (QUIT,)
+BIG = "big"  # (BIG,) and a memfd with the request
+
+STARTED = "started"  # (STARTED, id, pid, tag), and the read ends of stdout and stderr
+FAILED = "failed"  # (FAILED, id, errno, step)
+ENDED = "ended"  # (ENDED, id, code, signal, tree_gone)
+GONE = "gone"  # (GONE, id)
+SURVIVED = "survived"  # (SURVIVED, id, ((pid, command), ...))
+PONG = "pong"  # (PONG,)
