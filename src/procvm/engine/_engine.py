@@ -308,10 +308,10 @@ class Engine:
             if key.generation > 1:  # what was found at allocate may have gone since
                 entry.plan = self.backend.resolve(entry.record.config, entry.plan.base)
             self.backend.spawn(key, entry.plan)
-        except ProcVMError as e:
-            error = (
-                e if isinstance(e, StartError) else StartError(str(e), entry.record.config.name)
-            )
+        except Exception as e:  # noqa: BLE001 - whatever a backend raises, the caller is answered
+            why = str(e) if isinstance(e, ProcVMError) else f"{type(e).__name__}: {e}"
+            error = e if isinstance(e, StartError) else StartError(why, entry.record.config.name)
+            error.__cause__ = error.__cause__ or (e if error is not e else None)
             self.backend.post(lambda: self.start_failed(key, error))
 
     def _tell(self, event: VMEvent) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -54,8 +55,10 @@ def _code() -> bytes:
         full = f"{__package__}.keeper.{name}"
         spec = importlib.util.find_spec(full)
         assert spec is not None  # noqa: S101 - part of this package
-        code = spec.loader.get_code(full)  # type: ignore[union-attr] # every loader of code has it
-        parts.append((name, code))
+        loader: Any = spec.loader
+        if not hasattr(loader, "get_code"):  # pytest's own loader, which rewrites plugins
+            loader = SourceFileLoader(full, str(spec.origin))
+        parts.append((name, loader.get_code(full)))
     return marshal.dumps(parts)
 
 
