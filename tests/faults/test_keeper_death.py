@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tags_seen import tag_of, tagged
 
 from procvm import ProcVMError, SubprocessBackend, VMConfig, VMManager, VMState
 
@@ -29,30 +30,12 @@ def keeper() -> int:
     raise AssertionError("there is no keeper")
 
 
-def tagged(tag: str) -> set[int]:
-    found = set()
-    for entry in Path("/proc").iterdir():
-        name = entry.name
-        try:
-            limits = Path(f"/proc/{name}/limits").read_text()
-            state = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, UnicodeDecodeError):
-            continue
-        if f" {tag} " in limits and state not in "ZX":
-            found.add(int(name))
-    return found
-
-
-def tag_of(pid: int | None) -> str:
-    limits = Path(f"/proc/{pid}/limits").read_text()
-    return limits.partition("Max file locks")[2].split(None, 1)[0]
-
-
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_65_a_keeper_that_dies_leaves_nothing(manager: VMManager, end: int) -> None:
     vm = manager.allocate(VMConfig("x", TREE))
     next(iter(manager.follow(vm)))
     tag = tag_of(vm.pid)
+    assert tag is not None
     os.kill(keeper(), end)
     lost = manager.wait(vm, VMState.FAILED, timeout=60)
     assert "keeper" in lost.reason

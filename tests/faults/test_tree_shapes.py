@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,12 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tags_seen import tag_of, tagged
 
-from procvm import StopPolicy, SubprocessBackend, VMConfig, VMManager
+from procvm import StopPolicy, SubprocessBackend, VMConfig, VMManager, VMState
 
 PROGRAM = r"""
 import os, signal, sys, time
 shape, many = sys.argv[1], 4
+held = os.open(sys.argv[2], os.O_WRONLY)  # by everything below, as long as it lives
+os.set_inheritable(held, True)
 
 def leaf(title=False):
     if shape == "deaf":
@@ -90,9 +95,9 @@ for _ in range(many):
     elif shape == "bomb":
         if os.fork() == 0:
             bomb()
-print("up", flush=True)
 if shape.startswith("leader"):
-    os._exit(0)
+    signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
+print("up", flush=True)
 if shape == "stopped":
     os.killpg(0, signal.SIGSTOP)
 leaf()
@@ -112,45 +117,46 @@ def manager() -> Iterator[VMManager]:
         yield made
 
 
-def tag_of(pid: int | str) -> str | None:
+def is_held(pipe: int) -> bool:
+    """Tell whether anything that inherited the other end lives; no scan could prove that."""
     try:
-        limits = Path(f"/proc/{pid}/limits").read_text()
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, UnicodeDecodeError):
-        return None
-    return None if state in "ZX" else limits.partition("Max file locks")[2].split(None, 1)[0]
+        return os.read(pipe, 1) != b""
+    except BlockingIOError:
+        return True
 
 
-def tagged(tag: str) -> set[int]:
-    return {
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and tag_of(entry.name) == tag
-    }
-
-
-def shape_config(name: str, shape: str) -> VMConfig:
-    # The program waits for a line of the log, by which its tree is complete.
-    return VMConfig(name, [sys.executable, "-S", "-c", PROGRAM, shape], stop=StopPolicy(grace=0.2))
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "1000"]) as one:
+        yield one
+        one.kill()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_39_40_nothing_of_a_tree_outlives_its_removal(manager: VMManager, shape: str) -> None:
-    other = manager.allocate(
-        VMConfig("other", ["sh", "-c", "setsid env -i sleep 1000 & sleep 1000"])
-    )
-    with subprocess.Popen(["sleep", "1000"]) as stranger:
-        for _ in range(3):
-            vm = manager.allocate(shape_config("shape", shape))
-            tag = tag_of(vm.pid) if vm.pid else None
-            next(iter(manager.follow(vm)))
-            tree = tagged(tag) if tag else set()
-            manager.remove(vm)
-            if tag:
-                assert tagged(tag) == set(), tree
-        assert stranger.poll() is None
-        stranger.kill()
-    other_tag = tag_of(other.pid or 0)
+def test_39_40_nothing_of_a_tree_outlives_its_removal(
+    manager: VMManager, stranger: subprocess.Popen[bytes], tmp_path: Path, shape: str
+) -> None:
+    both = ["sh", "-c", "setsid env -i sleep 1000 & echo up; sleep 1000"]
+    other = manager.allocate(VMConfig("other", both))
+    next(iter(manager.follow(other)))
+    fifo = tmp_path / "held"
+    os.mkfifo(fifo)
+    program = [sys.executable, "-S", "-c", PROGRAM, shape, str(fifo)]
+    for _ in range(3):
+        pipe = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        vm = manager.allocate(VMConfig("shape", program, stop=StopPolicy(grace=0.2)))
+        tag = tag_of(vm.pid)
+        assert tag is not None
+        next(iter(manager.follow(vm)))  # it says so when its tree is complete
+        assert is_held(pipe)
+        if shape.startswith("leader"):
+            manager.signal(vm, signal.SIGUSR1)
+            assert manager.wait(vm).state is VMState.EXITED
+        manager.remove(vm)
+        assert not is_held(pipe), tagged(tag)
+        os.close(pipe)
+    assert stranger.poll() is None
+    other_tag = tag_of(other.pid)
     assert other_tag is not None
     assert len(tagged(other_tag)) >= 2
     manager.remove(other)

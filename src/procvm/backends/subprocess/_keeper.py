@@ -134,8 +134,8 @@ class Keeper:
     def delta(self, env: dict[str, str]) -> tuple[bool, dict[bytes, bytes]]:
         """Return what is to be laid over the base that the keeper knows; say that one first."""
         if not self._base:
-            self._base = dict(env)
             self.say((words.BASE, _encoded(env)))
+            self._base = dict(env)
             return True, {}
         if self._base.keys() <= env.keys():
             base = self._base

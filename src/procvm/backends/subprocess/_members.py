@@ -6,10 +6,10 @@ import os
 import signal as signals
 from typing import NamedTuple
 
-__all__ = ["MARKER", "Look", "Member", "members", "send", "start_of", "stat_of"]
+__all__ = ["DEAD", "MARKER", "Look", "Member", "members", "send", "start_of", "stat_of"]
 
 MARKER = "PROCVM_VM"
-_DEAD = frozenset("ZXx")
+DEAD = frozenset("ZXx")
 _KTHREADD = 2
 
 
@@ -80,7 +80,7 @@ def members(root: int | None, vm_id: str) -> Look:
     for pid, stat in stats.items():
         if root is not None and root in (stat.group, stat.session):
             found.add(pid)
-        elif stat.start >= began and stat.state not in _DEAD:
+        elif stat.start >= began and stat.state not in DEAD:
             environ = _environ(pid)
             if environ is not None and marker in environ.split(b"\0"):
                 found.add(pid)
@@ -88,7 +88,7 @@ def members(root: int | None, vm_id: str) -> Look:
                 is_sure = False  # in the middle of an exec the environment reads empty
     family = _with_descendants(found | ({root} if root is not None else set()), stats)
     family -= {root, os.getpid()}
-    alive = (stats[pid] for pid in family if pid in stats and stats[pid].state not in _DEAD)
+    alive = (stats[pid] for pid in family if pid in stats and stats[pid].state not in DEAD)
     return Look([Member(stat.pid, stat.start, stat.command) for stat in alive], is_sure)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..base import Plan
 from ._launch import RESOURCES, user_words
 
-__all__ = ["host_facts", "setup_of"]
+__all__ = ["Facts", "host_facts", "setup_of"]
 
 _RLIMITS = tuple(
     getattr(resource, name)

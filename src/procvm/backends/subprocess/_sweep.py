@@ -7,11 +7,9 @@ import signal as signals
 from collections.abc import Collection
 
 from ...facts import Survivor
-from ._members import Member, members, send, stat_of
+from ._members import DEAD, Member, members, send, stat_of
 
 __all__ = ["sweep_marked", "sweep_tagged"]
-
-_DEAD = frozenset("ZXx")
 
 
 def sweep_tagged(tags: Collection[int], mask: int, since: int) -> list[Survivor]:
@@ -31,7 +29,7 @@ def sweep_tagged(tags: Collection[int], mask: int, since: int) -> list[Survivor]
         stat = stat_of(int(name))
         if (
             tag & mask in tags and own in (0, owner) and stat is not None
-            and stat.start >= since and stat.state not in _DEAD
+            and stat.start >= since and stat.state not in DEAD
         ):  # fmt: skip
             send(Member(stat.pid, stat.start, stat.command), signals.SIGKILL)
             found.append(Survivor(stat.pid, stat.command))

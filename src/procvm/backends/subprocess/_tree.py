@@ -5,6 +5,7 @@ Where the keeper cannot be had, what was asked of it goes to a GroupHolder, and 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from ._group import GroupHolder
 from ._holds import Holding, Reactor
 from ._keeper import Keeper
 from ._members import MARKER, start_of
-from ._setup import host_facts, setup_of
+from ._setup import Facts, host_facts, setup_of
 from ._sweep import sweep_marked, sweep_tagged
 from .keeper import _words as words
 
@@ -36,11 +37,12 @@ _NO_KEEPER = "the keeper cannot run here ({}): containment is 'group'"
 class _Held:
     """One tree that the keeper holds."""
 
-    def __init__(self, number: int, key: Key, plan: Plan, words: tuple[Any, ...]) -> None:
-        self.number, self.key, self.plan, self.words = number, key, plan, words
+    def __init__(self, number: int, key: Key, plan: Plan, env: Mapping[str, str]) -> None:
+        self.number, self.key, self.plan, self.env = number, key, plan, env
         self.pid: int | None = None
         self.tag: int | None = None
         self.is_told_ended = False
+        self.failure: StartError | None = None  # it runs, and is to be as if it never had
 
 
 class TreeHolder:
@@ -56,7 +58,7 @@ class TreeHolder:
         self._number = 0
         self._held: dict[int, _Held] = {}
         self._keys: dict[Key, _Held] = {}
-        self._began = host_facts()
+        self._began: Facts
         self._is_closed = False
         self.host_death = True
         self.degraded: tuple[str, ...] = ()
@@ -68,24 +70,28 @@ class TreeHolder:
         if self._group is not None:
             self._group.spawn(key, plan, env)
             return
-        if self._keeper is None:
-            try:
-                self._began = host_facts()
+        self._number += 1
+        held = _Held(self._number, key, plan, env)
+        try:
+            now = host_facts()
+            if self._keeper is None:
+                self._began = now
                 self._keeper = Keeper(self._reactor, self._heard, self._lost)
                 self._keeper_began = start_of(self._keeper.process.pid) or 0
-            except OSError as e:
-                self._holding.held_failed(key, translated(e, plan))
-                return
-        self._number += 1
-        setup, told = setup_of(plan, env, self._began, host_facts())
-        held = _Held(self._number, key, plan, (env, setup))
+            self._order(self._keeper, held, now)
+        except OSError as e:  # no descriptor or process is left
+            self._holding.held_failed(key, translated(e, plan))
+            return
         self._held[held.number] = self._keys[key] = held
-        uses_base, delta = self._keeper.delta({**told, MARKER: key.vm_id})
-        stop = plan.config.stop
-        self._keeper.say((
-            words.SPAWN, held.number, key.vm_id.encode(), os.fsencode(plan.executable),
-            tuple(map(os.fsencode, plan.config.command)), os.fsencode(plan.directory),
-            uses_base, delta, (int(stop.signal), float(stop.grace), stop.to), setup,
+
+    def _order(self, keeper: Keeper, held: _Held, now: Facts) -> None:
+        config, plan = held.plan.config, held.plan
+        setup, told = setup_of(plan, held.env, self._began, now)
+        uses_base, delta = keeper.delta({**told, MARKER: held.key.vm_id})
+        keeper.say((
+            words.SPAWN, held.number, held.key.vm_id.encode(), os.fsencode(plan.executable),
+            tuple(map(os.fsencode, config.command)), os.fsencode(plan.directory), uses_base, delta,
+            (int(config.stop.signal), float(config.stop.grace), config.stop.to), setup,
         ))  # fmt: skip
 
     def stop(self, key: Key, *, grace: float) -> None:
@@ -150,8 +156,12 @@ class TreeHolder:
             words.GONE: self._gone, words.SURVIVED: self._survived,
         }  # fmt: skip
         tell = kinds[fact[0]]
-        pipes = (fds.pop(0), fds.pop(0)) if fact[0] == words.STARTED else ()
-        if held is not None:
+        pipes = [fds.pop(0) for _ in fds[:2]] if fact[0] == words.STARTED else []
+        if held is not None and fact[0] == words.STARTED and len(pipes) < 2:  # noqa: PLR2004 - a pair
+            for pipe in pipes:
+                os.close(pipe)
+            self._take_back(held)
+        elif held is not None:
             tell(held, *fact[2:], *pipes)
         else:
             for pipe in pipes:
@@ -175,11 +185,17 @@ class TreeHolder:
         waiting, self._held = list(self._held.values()), {}
         self._keys.clear()
         for held in waiting:
-            self._group.spawn(held.key, held.plan, held.words[0])
+            self._group.spawn(held.key, held.plan, held.env)
 
     def _started(self, held: _Held, pid: int, tag: int | None, stdout: int, stderr: int) -> None:
         held.pid, held.tag = pid, tag
         self._holding.held_started(held.key, pid, stdout, stderr)
+
+    def _take_back(self, held: _Held) -> None:
+        """End what runs and cannot be read: no descriptor was left for its pipes (unix(7))."""
+        number = errno.EMFILE
+        held.failure = translated(OSError(number, os.strerror(number)), held.plan)
+        self.stop(held.key, grace=0.0)
 
     def _forget_one(self, held: _Held) -> None:
         self._held.pop(held.number, None)
@@ -199,6 +215,10 @@ class TreeHolder:
     def _ended(
         self, held: _Held, code: int | None, signal: int | None, tree_gone: bool  # noqa: FBT001 - off the wire
     ) -> None:  # fmt: skip
+        if held.failure is not None:
+            if tree_gone:
+                self._gone(held)
+            return
         held.is_told_ended = True
         if tree_gone:
             self._forget_one(held)
@@ -206,7 +226,10 @@ class TreeHolder:
 
     def _gone(self, held: _Held) -> None:
         self._forget_one(held)
-        self._holding.held_gone(held.key)
+        if held.failure is not None:
+            self._holding.held_failed(held.key, held.failure)
+        else:
+            self._holding.held_gone(held.key)
 
     def _survived(self, held: _Held, alive: tuple[tuple[int, str], ...]) -> None:
         self._holding.held_survived(held.key, tuple(Survivor(*one) for one in alive))

@@ -54,6 +54,14 @@ class Tree:
         self.has_told_end = self.has_told_survivors = False
 
 
+def _send(pid: bytes, parent: bytes, number: int) -> None:
+    """Signal one of what ``Trees._members`` names; ``parent`` b"" is the keeper itself."""
+    if parent:
+        send(pid, parent, number)
+    else:
+        send_to_child(pid, number)
+
+
 class Trees:
     """All of them; ``tell`` gets facts for the host, ``mask`` is what tags have of their own."""
 
@@ -92,13 +100,18 @@ class Trees:
 
     def _ask(self, tree: Tree) -> None:
         if tree.to == "tree":
-            self.signal(tree, tree.signal, "tree")
-            self.signal(tree, _signal.SIGCONT, "tree")
-            tree.asked.update(pid for pid, _ in self._members(tree))
+            self._look()
+            self._ask_each(tree, self._members(tree))
         else:
-            tree.asked.add(tree.pid)
-            send_to_child(tree.pid, tree.signal)
-            send_to_child(tree.pid, _signal.SIGCONT)  # a stopped program hears nothing else
+            self._ask_each(tree, [(tree.pid, b"")])
+
+    def _ask_each(self, tree: Tree, family: list[tuple[bytes, bytes]]) -> None:
+        """Ask each process once, and never twice: to some a second SIGTERM means to abort."""
+        for pid, parent in family:
+            if pid not in tree.asked:
+                tree.asked.add(pid)
+                _send(pid, parent, tree.signal)
+                _send(pid, parent, _signal.SIGCONT)  # a stopped program hears nothing else
 
     def signal(self, tree: Tree, number: int, to: str) -> None:
         """Signal the main process, or everything."""
@@ -108,10 +121,7 @@ class Trees:
             return
         self._look()
         for pid, parent in self._members(tree):
-            if parent:
-                send(pid, parent, number)
-            else:
-                send_to_child(pid, number)
+            _send(pid, parent, number)
 
     def _members(self, tree: Tree) -> list[tuple[bytes, bytes]]:
         """Return its processes with their parents, b"" for the keeper's own children."""
@@ -222,7 +232,7 @@ class Trees:
         if tree.deadline is None:
             tree.deadline = now + tree.grace
         if tree.deadline > now:
-            self._ask_what_is_left(tree, left)
+            self._ask_each(tree, self._members(tree))
             tree.look_at = tree.deadline
             return False
         self._kill(tree, left)
@@ -232,18 +242,6 @@ class Trees:
             alive = [(int(p), command_of(p)) for p, _ in self._members(tree)[:_MOST_TOLD]]
             self._tell((SURVIVED, tree.number, tuple(alive)))
         return now - tree.killed_at < _SPIN_ONLY_BEFORE
-
-    def _ask_what_is_left(self, tree: Tree, left: list[bytes]) -> None:
-        """Ask each process once, and never twice: to some a second SIGTERM means to abort."""
-        for top in left:
-            for pid, parent in ((top, b""), *below(top)):
-                if pid not in tree.asked:
-                    tree.asked.add(pid)
-                    for number in (tree.signal, _signal.SIGCONT):
-                        if parent:
-                            send(pid, parent, number)
-                        else:
-                            send_to_child(pid, number)
 
     def _kill(self, tree: Tree, left: list[bytes]) -> None:
         if tree.status is None:
