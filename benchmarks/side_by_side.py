@@ -30,7 +30,7 @@ def popen(figures: Figures) -> None:
     figures["Popen: stop"].append(time.perf_counter() - started)
 
 
-def group(figures: Figures, manager: VMManager) -> None:
+def procvm(figures: Figures, name: str, manager: VMManager) -> None:
     config = VMConfig("vm", SLEEP)
     begin = time.perf_counter()
     manager.allocate(config)
@@ -42,10 +42,10 @@ def group(figures: Figures, manager: VMManager) -> None:
     killed = time.perf_counter()
     os.kill(vm.pid, signal.SIGKILL)
     manager.wait(vm)
-    figures["group: exit seen"].append(time.perf_counter() - killed)
+    figures[f"{name}: exit seen"].append(time.perf_counter() - killed)
     manager.remove(vm)
-    figures["group: start"].append(started - begin)
-    figures["group: stop"].append(stopped - started)
+    figures[f"{name}: start"].append(started - begin)
+    figures[f"{name}: stop"].append(stopped - started)
 
 
 def envelope(figures: Figures, dispatcher: protocol.Dispatcher) -> None:
@@ -57,11 +57,16 @@ def envelope(figures: Figures, dispatcher: protocol.Dispatcher) -> None:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     figures: Figures = defaultdict(list)
-    with VMManager(SubprocessBackend("group")) as manager, VMManager(FakeBackend()) as fake:
+    with (
+        VMManager(SubprocessBackend("group")) as group,
+        VMManager(SubprocessBackend("tree")) as tree,
+        VMManager(FakeBackend()) as fake,
+    ):
         dispatcher = protocol.Dispatcher(fake)
         for _ in range(rounds):
             popen(figures)
-            group(figures, manager)
+            procvm(figures, "group", group)
+            procvm(figures, "tree", tree)
             envelope(figures, dispatcher)
     print("| what | median ms | lower quartile ms |\n| --- | --- | --- |")
     for name, values in sorted(figures.items()):
