@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import probes
 from .config import Limits, LogPolicy, RestartPolicy, StopPolicy, VMConfig
 from .errors import (
     ConfigError,
@@ -39,7 +38,7 @@ from .facts import Exit, LogLine, Survivor, Usage, VMState
 from .values import VM, HealthReport, VMEvent
 
 if TYPE_CHECKING:
-    from . import protocol
+    from . import probes, protocol
     from .backends import Backend
     from .backends.fake import FakeBackend, FakeProgram
     from .backends.subprocess import SubprocessBackend
@@ -64,6 +63,7 @@ _HEAVY = {  # name: the module that brings it, loaded when it is first used
     "FakeProgram": "backends.fake",
     "SubprocessBackend": "backends.subprocess",
     "VMManager": "manager",
+    "probes": "probes",
     "protocol": "protocol",
 }
 
@@ -75,6 +75,6 @@ def __getattr__(name: str) -> object:
     from importlib import import_module  # noqa: PLC0415 - for the first use of a heavy name alone
 
     module = import_module(f".{_HEAVY[name]}", __name__)
-    value = module if name == "protocol" else getattr(module, name)
+    value = module if _HEAVY[name] == name else getattr(module, name)
     globals()[name] = value
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from typing import Any
 
 import attrs
@@ -52,6 +53,7 @@ class Exit:
         return "ended, and its status is lost"
 
 
+@functools.cache
 def signal_name(number: int) -> str:
     """Return the name of a signal, or 'signal 77' where it has none."""
     import signal  # noqa: PLC0415 - its enums cost a start that needs no name

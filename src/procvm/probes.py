@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 
+from ._probe import Probe
 from .errors import ConfigError
 
 __all__ = [
@@ -19,22 +19,6 @@ __all__ = [
 _LAST_PORT = 65535
 
 
-def _seconds(probe: Any, attribute: Any, value: Any) -> None:
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not ok or not math.isfinite(value) or value <= 0:
-        raise ConfigError(attribute.name, value, "must be a finite number of seconds above 0")
-
-
-def _optional_seconds(probe: Any, attribute: Any, value: Any) -> None:
-    if value is not None:
-        _seconds(probe, attribute, value)
-
-
-def _count(probe: Any, attribute: Any, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(attribute.name, value, "must be a whole number of at least 1")
-
-
 def _port(probe: Any, attribute: Any, value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _LAST_PORT:
         raise ConfigError(attribute.name, value, f"must be a port, 1 to {_LAST_PORT}")
@@ -43,37 +27,6 @@ def _port(probe: Any, attribute: Any, value: Any) -> None:
 def _text(probe: Any, attribute: Any, value: Any) -> None:
     if not isinstance(value, str) or not value or "\0" in value:
         raise ConfigError(attribute.name, value, "must be text, not empty and without NUL")
-
-
-@attrs.frozen(kw_only=True)
-class Probe:
-    """What every probe has.
-
-    Attributes:
-        interval: Seconds between two tries while a VM is running.
-        timeout: As ``ready`` the whole wait, 30 s when None; as ``alive`` one try, 1 s when None.
-        failures: How many failures in a row make a VM unhealthy.
-    """
-
-    kind: ClassVar[str] = ""
-    interval: float = attrs.field(default=1.0, validator=_seconds)
-    timeout: float | None = attrs.field(default=None, validator=_optional_seconds)
-    failures: int = attrs.field(default=3, validator=_count)
-
-    @property
-    def ready_timeout(self) -> float:
-        """Seconds that a start may take."""
-        return 30.0 if self.timeout is None else self.timeout
-
-    @property
-    def try_timeout(self) -> float:
-        """Seconds that one try of a liveness probe may take."""
-        return 1.0 if self.timeout is None else self.timeout
-
-    @property
-    def may_be_alive(self) -> bool:
-        """Whether it can be asked again and again."""
-        return True
 
 
 @attrs.frozen(kw_only=True)

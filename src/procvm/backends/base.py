@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, Protocol
 
 import attrs
 
+from .._probe import Probe
 from ..config import VMConfig
 from ..errors import StartError
 from ..facts import Survivor, Usage
-from ..probes import Probe
 
 __all__ = ["Backend", "Capabilities", "Key", "Listener", "Plan", "Sink", "Timer", "Waiter"]
 

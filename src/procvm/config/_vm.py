@@ -11,8 +11,8 @@ from typing import Any
 
 import attrs
 
+from .._probe import Probe
 from ..errors import ConfigError, shortened
-from ..probes import Probe
 from ._policies import Limits, LogPolicy, RestartPolicy, StopPolicy
 
 __all__ = ["Environment", "VMConfig"]
@@ -54,6 +54,8 @@ class Environment(Mapping[str, str]):
 def _encodable(field: str, value: str) -> None:
     if "\0" in value:
         raise ConfigError(field, "...", "holds a NUL, which no system call can carry")
+    if value.isascii():
+        return
     try:
         value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as e:
@@ -67,7 +69,7 @@ def _name(value: Any) -> str:
         raise ConfigError("name", value, f"must have 1 to {_LONGEST_NAME} characters")
     if not value.isprintable():
         raise ConfigError("name", value, "must be printable")
-    if unicodedata.normalize("NFC", value) != value:
+    if not unicodedata.is_normalized("NFC", value):
         raise ConfigError("name", value, "must be in Unicode's normal form NFC")
     if _ID.fullmatch(value):
         raise ConfigError("name", value, "has the form of a vm_id; choose another")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -246,12 +246,14 @@ class Engine:
         entry.record, effects = advance(was, event, now)
         if entry.record is not was:
             if entry.record.generation != was.generation:
-                self.backend.release(Key(was.vm_id, was.generation))
+                self.backend.release(entry.key)
+                entry.key = Key(was.vm_id, entry.record.generation)
             self._publish(entry)
         self._perform(entry, effects, now)
-        for ticket in tuple(entry.tickets):
-            self._answer(entry, ticket)
-        if is_final(entry.record.state):
+        if entry.tickets:
+            for ticket in tuple(entry.tickets):
+                self._answer(entry, ticket)
+        if entry.followers and is_final(entry.record.state):
             entry.wake_followers()
 
     def _publish(self, entry: Entry) -> None:
@@ -274,35 +276,40 @@ class Engine:
             if isinstance(effect, Tell):
                 self._tell(VMEvent(effect.kind, entry.vm, now.wall, effect.detail))
             else:
-                self._do(entry, effect)
+                self._acts[type(effect)](self, entry, effect)
 
-    def _do(self, entry: Entry, effect: Effect) -> None:
-        key, config = entry.key, entry.record.config
-        if isinstance(effect, Spawn):
-            self._spawn(entry)
-        elif isinstance(effect, Stop):
-            self.backend.stop(key, grace=effect.grace)
-        elif isinstance(effect, Watch):
-            probe = config.ready if effect.role == "ready" else config.alive
-            if probe is not None:
-                self.backend.watch(key, effect.role, probe)
-        elif isinstance(effect, Unwatch):
-            self.backend.unwatch(key, "ready")
-            self.backend.unwatch(key, "alive")
-        elif isinstance(effect, ArmReady):
-            self._arm(entry, effect.seconds, ReadyTimedOut())
-        elif isinstance(effect, ArmRestart):
-            self._arm(entry, effect.seconds, RestartDue())
-        elif isinstance(effect, Disarm):
-            for timer in entry.timers:
-                timer.cancel()
-            entry.timers.clear()
+    def _stop(self, entry: Entry, effect: Stop) -> None:
+        self.backend.stop(entry.key, grace=effect.grace)
+
+    def _watch(self, entry: Entry, effect: Watch) -> None:
+        config = entry.record.config
+        probe = config.ready if effect.role == "ready" else config.alive
+        if probe is not None:
+            self.backend.watch(entry.key, effect.role, probe)
+
+    def _unwatch(self, entry: Entry, _: Unwatch) -> None:
+        config = entry.record.config
+        if config.ready is not None:
+            self.backend.unwatch(entry.key, "ready")
+        if config.alive is not None:
+            self.backend.unwatch(entry.key, "alive")
+
+    def _arm_ready(self, entry: Entry, effect: ArmReady) -> None:
+        self._arm(entry, effect.seconds, ReadyTimedOut())
+
+    def _arm_restart(self, entry: Entry, effect: ArmRestart) -> None:
+        self._arm(entry, effect.seconds, RestartDue())
+
+    def _disarm(self, entry: Entry, _: Disarm) -> None:
+        for timer in entry.timers:
+            timer.cancel()
+        entry.timers.clear()
 
     def _arm(self, entry: Entry, seconds: float, event: Event) -> None:
         key = entry.key
         entry.timers.append(self.backend.call_later(seconds, lambda: self._fact(key, event)))
 
-    def _spawn(self, entry: Entry) -> None:
+    def _spawn(self, entry: Entry, _: Spawn) -> None:
         key = entry.key
         try:
             if key.generation > 1:  # what was found at allocate may have gone since
@@ -318,10 +325,16 @@ class Engine:
         self.history.append(event)
         for listener in self.listeners:
             listener.put(event)
-        _log.info(
-            "%s: %s %s", event.kind, event.vm.name, event.detail,
-            extra={"vm_id": event.vm.vm_id, "vm_name": event.vm.name, "kind": event.kind},
-        )  # fmt: skip
+        if _log.isEnabledFor(logging.INFO):
+            _log.info(
+                "%s: %s %s", event.kind, event.vm.name, event.detail,
+                extra={"vm_id": event.vm.vm_id, "vm_name": event.vm.name, "kind": event.kind},
+            )  # fmt: skip
+
+    _acts: ClassVar[dict[type[Effect], Callable[[Engine, Entry, Any], None]]] = {
+        Spawn: _spawn, Stop: _stop, Watch: _watch, Unwatch: _unwatch,
+        ArmReady: _arm_ready, ArmRestart: _arm_restart, Disarm: _disarm,
+    }  # fmt: skip
 
     # --- answers -----------------------------------------------------------------------
 

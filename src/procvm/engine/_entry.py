@@ -14,21 +14,17 @@ __all__ = ["Entry", "snapshot"]
 class Entry:
     """The record of one VM, its published snapshot and who waits for it."""
 
-    __slots__ = ("followers", "log", "plan", "record", "tickets", "timers", "vm")
+    __slots__ = ("followers", "key", "log", "plan", "record", "tickets", "timers", "vm")
 
     def __init__(self, record: Record, plan: Plan) -> None:
         self.record = record
+        self.key = Key(record.vm_id, record.generation)  # the present incarnation
         self.plan = plan
         self.vm: VM = snapshot(record)
         self.log = LogBook(record.config.log.keep)
         self.tickets: list[Ticket] = []
         self.timers: list[Timer] = []
         self.followers: list[Waiter] = []
-
-    @property
-    def key(self) -> Key:
-        """The present incarnation."""
-        return Key(self.record.vm_id, self.record.generation)
 
     def wake_followers(self) -> None:
         """Wake everybody who waits for output."""

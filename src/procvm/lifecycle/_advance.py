@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import attrs
+from collections.abc import Callable
+from typing import Any
 
 from ..config import VMConfig
 from ..facts import VMState
-from ._record import Effect, Event, Moment, Record, Reset, Spawn, Tell, Then
+from ._record import Effect, Event, Moment, Record, Reset, Spawn, Tell, Then, changed
 from ._steps import GUARDS, STEPS
-from ._table import ROWS, Row
+from ._table import ROWS
 
 __all__ = ["advance", "begin", "refuses"]
 
-_INDEX: dict[tuple[VMState, str], tuple[Row, ...]] = {}
+Guard = Callable[[Record, Any, Moment], bool]
+Step = Callable[[Record, Any, Moment], tuple[Record, tuple[Effect, ...]]]
+
+# The table's rows with their guards and steps looked up, by state and event.
+_INDEX: dict[tuple[VMState, str], list[tuple[Guard, tuple[Step, ...], VMState]]] = {}
 for _row in ROWS:
-    _INDEX[_row.state, _row.event] = (*_INDEX.get((_row.state, _row.event), ()), _row)
+    _INDEX.setdefault((_row.state, _row.event), []).append(
+        (GUARDS[_row.guard], tuple(STEPS[name] for name in _row.steps), _row.next)
+    )
 
 
 def begin(vm_id: str, config: VMConfig, now: Moment) -> tuple[Record, tuple[Effect, ...]]:
@@ -27,18 +34,22 @@ def begin(vm_id: str, config: VMConfig, now: Moment) -> tuple[Record, tuple[Effe
 
 def advance(record: Record, event: Event, now: Moment) -> tuple[Record, tuple[Effect, ...]]:
     """Return what becomes of ``record``, and what is to be done; a late fact changes nothing."""
-    for row in _INDEX.get((record.state, type(event).__name__), ()):
-        if GUARDS[row.guard](record, event, now):
-            break
-    else:
-        return record, ()
+    for guard, steps, following in _INDEX.get((record.state, type(event).__name__), ()):
+        if guard(record, event, now):
+            return _taken(record, event, now, steps, following)
+    return record, ()
+
+
+def _taken(
+    record: Record, event: Event, now: Moment, steps: tuple[Step, ...], following: VMState
+) -> tuple[Record, tuple[Effect, ...]]:
     effects: list[Effect] = []
     was = record.state
-    for name in row.steps:
-        record, more = STEPS[name](record, event, now)
-        effects.extend(more)
-    since = record.since if row.next is was else now.wall
-    return attrs.evolve(record, state=row.next, since=since), tuple(effects)
+    for step in steps:
+        record, more = step(record, event, now)
+        effects += more
+    since = record.since if following is was else now.wall
+    return changed(record, state=following, since=since), tuple(effects)
 
 
 def refuses(record: Record, event: Event) -> bool:

@@ -27,13 +27,13 @@ from ._record import (
     Then,
     Unwatch,
     Watch,
+    changed,
 )  # fmt: skip
 from ._restarts import next_delay, restarts_used_up, streak_now
 
 __all__ = ["GUARDS", "STEPS"]
 
 Change = tuple[Record, tuple[Effect, ...]]
-_evolve = attrs.evolve
 
 
 def _asked(record: Record) -> bool:
@@ -82,19 +82,19 @@ GUARDS: dict[str, Callable[[Record, Any, Moment], bool]] = {
 
 
 def _note_pid(record: Record, event: Any, now: Moment) -> Change:
-    record = _evolve(record, pid=event.pid, started_at=now.wall, life_began=now.at, has_tree=True)
+    record = changed(record, pid=event.pid, started_at=now.wall, life_began=now.at, has_tree=True)
     return record, (Tell("started", f"process {event.pid} is executing"),)
 
 
 def _watch_ready(record: Record, event: Any, now: Moment) -> Change:
     probe = record.config.ready
     seconds = probe.ready_timeout if probe else 0.0
-    return _evolve(record, reason="not ready yet"), (Watch("ready"), ArmReady(seconds))
+    return changed(record, reason="not ready yet"), (Watch("ready"), ArmReady(seconds))
 
 
 def _be_running(record: Record, event: Any, now: Moment) -> Change:
     words = getattr(event, "words", "")
-    record = _evolve(
+    record = changed(
         record, reason=f"ready: {words}" if words else "running", is_troubled=False,
         is_unhealthy=False, failures=0, failure=None, words="",
     )  # fmt: skip
@@ -105,14 +105,14 @@ def _be_running(record: Record, event: Any, now: Moment) -> Change:
 
 
 def _note_words(record: Record, event: Any, now: Moment) -> Change:
-    return _evolve(record, words=event.words, reason=f"not ready yet: {event.words}"), ()
+    return changed(record, words=event.words, reason=f"not ready yet: {event.words}"), ()
 
 
 def _note_exit(record: Record, event: Any, now: Moment) -> Change:
     code, signal = getattr(event, "code", None), getattr(event, "signal", None)
     end = Exit(code, signal, now.wall, expected=_asked(record))
     why = getattr(event, "why", "")
-    record = _evolve(
+    record = changed(
         record, pid=None, exit=end, has_tree=not getattr(event, "tree_gone", True),
         reason=f"the program {end}" + (f": {why}" if why else ""),
     )  # fmt: skip
@@ -138,12 +138,12 @@ def _keep_failure(record: Record, event: Any, now: Moment) -> Change:
         if record.exit is not None and record.exit.code == 0:
             why += " (does it put itself into the background?)"
         kept = ExitedBeforeReadyError(why, **facts)
-    return _evolve(record, failure=kept, reason=kept.why, is_troubled=True), (Disarm(), Unwatch())
+    return changed(record, failure=kept, reason=kept.why, is_troubled=True), (Disarm(), Unwatch())
 
 
 def _then(what: Then) -> Callable[[Record, Any, Moment], Change]:
     def step(record: Record, event: Any, now: Moment) -> Change:
-        return _evolve(record, then=what), ()
+        return changed(record, then=what), ()
 
     return step
 
@@ -154,7 +154,7 @@ def _stop(record: Record, event: Any, now: Moment) -> Change:
     told: tuple[Effect, ...] = (
         (Tell("stopping", f"to {record.then}"),) if not record.survivors else ()
     )
-    record = _evolve(record, survivors=(), reason=f"stopping, then {record.then}")
+    record = changed(record, survivors=(), reason=f"stopping, then {record.then}")
     return record, (Disarm(), Unwatch(), Stop(seconds), *told)
 
 
@@ -163,12 +163,12 @@ def _hurry(record: Record, event: Any, now: Moment) -> Change:
     if grace is None and not record.survivors:
         return record, ()
     seconds = 0.0 if grace is None else grace
-    return _evolve(record, survivors=()), (Stop(seconds),)
+    return changed(record, survivors=()), (Stop(seconds),)
 
 
 def _back_off(record: Record, event: Any, now: Moment) -> Change:
     delay = next_delay(record, now, failed=True) or 0.0
-    record = _evolve(
+    record = changed(
         record, then=None, is_troubled=True, is_due=False, streak=streak_now(record, now),
         reason=f"{record.reason}; starts again in {delay:.3g} s",
     )  # fmt: skip
@@ -184,21 +184,21 @@ def _be_failed(record: Record, event: Any, now: Moment) -> Change:
         and restarts_used_up(record, now)
     ):
         reason += f"; {policy.limit} restarts within {policy.within:g} s are used up"
-    return _evolve(record, then=None, pid=None, reason=reason), (Tell("failed", reason),)
+    return changed(record, then=None, pid=None, reason=reason), (Tell("failed", reason),)
 
 
 def _spawn(start: Start) -> Callable[[Record, Any, Moment], Change]:
     def step(record: Record, event: Any, now: Moment) -> Change:
-        record = _evolve(
+        record = changed(
             record, start=start, then=None, generation=record.generation + 1, pid=None, words="",
             started_at=None, is_due=False, failures=0, is_unhealthy=False, survivors=(),
             failure=None, has_tree=False, life_began=None, reason=f"starting, asked by {start}",
         )  # fmt: skip
         if start is Start.RESET:
-            record = _evolve(record, restarts=0, restarted=(), streak=0, is_troubled=False)
+            record = changed(record, restarts=0, restarted=(), streak=0, is_troubled=False)
         else:
             kept = (*record.restarted, now.at)[-1000:]
-            record = _evolve(
+            record = changed(
                 record, restarts=record.restarts + 1, restarted=kept, streak=record.streak + 1
             )
         return record, (Disarm(), Spawn())
@@ -207,46 +207,46 @@ def _spawn(start: Start) -> Callable[[Record, Any, Moment], Change]:
 
 
 def _be_removed(record: Record, event: Any, now: Moment) -> Change:
-    record = _evolve(record, then=None, pid=None, has_tree=False, is_due=False, survivors=())
+    record = changed(record, then=None, pid=None, has_tree=False, is_due=False, survivors=())
     return record, (Disarm(), Unwatch(), Tell("removed", record.reason))
 
 
 def _note_gone(record: Record, event: Any, now: Moment) -> Change:
-    return _evolve(record, has_tree=False, survivors=()), ()
+    return changed(record, has_tree=False, survivors=()), ()
 
 
 def _note_lost(record: Record, event: Any, now: Moment) -> Change:
     end = Exit(None, None, now.wall, expected=_asked(record))
-    record = _evolve(record, pid=None, exit=end, has_tree=False, reason=event.why)
+    record = changed(record, pid=None, exit=end, has_tree=False, reason=event.why)
     return record, (Disarm(), Unwatch(), Tell("exited", event.why))
 
 
 def _note_survivors(record: Record, event: Any, now: Moment) -> Change:
     who = ", ".join(map(str, event.survivors))
     reason = f"still alive after SIGKILL: {who}"
-    return _evolve(record, survivors=event.survivors, reason=reason), (Tell("warning", reason),)
+    return changed(record, survivors=event.survivors, reason=reason), (Tell("warning", reason),)
 
 
 def _be_due(record: Record, event: Any, now: Moment) -> Change:
-    return _evolve(record, is_due=True), ()
+    return changed(record, is_due=True), ()
 
 
 def _count_failure(record: Record, event: Any, now: Moment) -> Change:
-    return _evolve(record, failures=record.failures + 1), ()
+    return changed(record, failures=record.failures + 1), ()
 
 
 def _be_unhealthy(record: Record, event: Any, now: Moment) -> Change:
     reason = f"unhealthy: {event.words}"
-    return _evolve(record, is_unhealthy=True, reason=reason), (Tell("unhealthy", reason),)
+    return changed(record, is_unhealthy=True, reason=reason), (Tell("unhealthy", reason),)
 
 
 def _recover(record: Record, event: Any, now: Moment) -> Change:
-    record = _evolve(record, failures=0, is_unhealthy=False, reason="running")
+    record = changed(record, failures=0, is_unhealthy=False, reason="running")
     return record, (Tell("recovered", event.words),)
 
 
 def _calm(record: Record, event: Any, now: Moment) -> Change:
-    return (_evolve(record, failures=0), ()) if record.failures else (record, ())
+    return (changed(record, failures=0), ()) if record.failures else (record, ())
 
 
 STEPS: dict[str, Callable[[Record, Any, Moment], Change]] = {

@@ -101,6 +101,9 @@ class PlainCopy:
                 break
             if type(key) is not str or key in copy or not (key.isascii() or _encodes(key)):
                 key = self._key(key, copy)  # noqa: PLW2901 - the same key, as text
+            if type(item) is str and item.isascii():  # most are
+                copy[key] = item
+                continue
             self._at.append(key)
             copy[key] = self._copy(item)
             self._at.pop()

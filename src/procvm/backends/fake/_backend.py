@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ..._probe import Probe
 from ...config import VMConfig
 from ...errors import ConfigError, VMNotFoundError
 from ...facts import Usage
-from ...probes import Probe
 from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Waiter
 from ._clock import Clock, FakeTimer
 from ._process import FakeProcess
@@ -24,6 +24,7 @@ _log = logging.getLogger("procvm")
 _FIRST_PID = 2**22 + 1  # above the kernel's limit: a stray os.kill hits nobody
 _EPOCH = 1_700_000_000.0
 _LONGEST_QUEUE = 10_000
+_UNSCRIPTED = (FakeProgram(),)
 
 
 class _Flag:
@@ -214,7 +215,7 @@ class FakeBackend(Backend):
     def spawn(self, key: Key, plan: Plan) -> None:
         """See Backend."""
         assert self._sink is not None  # noqa: S101 - an engine opened it
-        script = self._scripts.get(plan.config.name, (FakeProgram(),))
+        script = self._scripts.get(plan.config.name, _UNSCRIPTED)
         program = script[min(key.generation, len(script)) - 1]
         process = FakeProcess(self._clock, self._sink, key, plan, program)
         self._processes[key] = process

@@ -7,26 +7,24 @@ from collections.abc import Callable
 
 __all__ = ["Clock", "FakeTimer"]
 
+_FEW = 64
+
 
 class FakeTimer:
     """A call that is to come in virtual time."""
 
-    __slots__ = ("_clock", "at", "call", "number")
+    __slots__ = ("_clock", "at", "call")
 
-    def __init__(self, clock: Clock, at: float, number: int, call: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock, at: float, call: Callable[[], None]) -> None:
         self._clock = clock
         self.at = at
-        self.number = number
         self.call: Callable[[], None] | None = call
 
     def cancel(self) -> None:
         """Forget it."""
         if self.call is not None:
             self.call = None
-            self._clock.pending -= 1
-
-    def __lt__(self, other: FakeTimer) -> bool:
-        return (self.at, self.number) < (other.at, other.number)
+            self._clock.forget_one()
 
 
 class Clock:
@@ -34,30 +32,36 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.pending = 0
-        self._heap: list[FakeTimer] = []
+        self._heap: list[tuple[float, int, FakeTimer]] = []
         self._number = 0
+        self._forgotten = 0
 
     def call_later(self, delay: float, call: Callable[[], None]) -> FakeTimer:
         """Run ``call`` when time has moved ``delay`` seconds."""
         self._number += 1
-        timer = FakeTimer(self, self.now + max(0.0, delay), self._number, call)
-        heapq.heappush(self._heap, timer)
-        self.pending += 1
+        timer = FakeTimer(self, self.now + max(0.0, delay), call)
+        heapq.heappush(self._heap, (timer.at, self._number, timer))
         return timer
+
+    def forget_one(self) -> None:
+        """Count a cancelled call; when half of all are such, let go of them."""
+        self._forgotten += 1
+        if self._forgotten > _FEW and 2 * self._forgotten > len(self._heap):
+            self._heap = [item for item in self._heap if item[2].call is not None]
+            heapq.heapify(self._heap)
+            self._forgotten = 0
 
     def next_at(self) -> float | None:
         """Return when the next call is due; None when nothing is to come."""
-        while self._heap and self._heap[0].call is None:
+        while self._heap and self._heap[0][2].call is None:
             heapq.heappop(self._heap)
-        return self._heap[0].at if self._heap else None
+            self._forgotten -= 1
+        return self._heap[0][0] if self._heap else None
 
     def pop(self) -> Callable[[], None]:
         """Move time to the next call and return it; next_at() has said that there is one."""
-        timer = heapq.heappop(self._heap)
-        self.now = max(self.now, timer.at)
-        self.pending -= 1
-        call = timer.call
-        timer.call = None
+        at, _, timer = heapq.heappop(self._heap)
+        self.now = max(self.now, at)
+        call, timer.call = timer.call, None
         assert call is not None  # noqa: S101 - next_at drops the cancelled
         return call

@@ -13,10 +13,10 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Literal
 
+from ..._probe import Probe
 from ...config import VMConfig
 from ...errors import ConfigError, StartError
 from ...facts import Survivor, Usage
-from ...probes import Probe
 from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Timer, Waiter
 from ._environment import environment_of
 from ._group import GroupHolder

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ...config import VMConfig
 
-__all__ = ["environment_of"]
+__all__ = ["environment_of", "search_path_of"]
 
 _NEVER = ("NOTIFY_SOCKET",)
 _NEVER_PREFIXES = ("LISTEN_", "WATCHDOG_")
@@ -25,3 +25,12 @@ def environment_of(config: VMConfig, more: Mapping[str, str] | None = None) -> d
         if name in _NEVER or name.startswith(_NEVER_PREFIXES):
             del base[name]
     return {**base, **config.env, **(more or {})}
+
+
+def search_path_of(config: VMConfig) -> str | None:
+    """Return the PATH of that environment, without making all of it."""
+    if "PATH" in config.env:
+        return config.env["PATH"]
+    inherits = config.inherit_env
+    is_inherited = inherits if isinstance(inherits, bool) else "PATH" in inherits
+    return os.environ.get("PATH") if is_inherited else None

@@ -37,11 +37,14 @@ _LOOK_AT_SURVIVORS = 0.2
 class _Held:
     """One tree."""
 
-    def __init__(self, key: Key, plan: Plan, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, key: Key, plan: Plan, process: subprocess.Popen[bytes], began: float
+    ) -> None:
         self.key = key
         self.plan = plan
         self.process = process
         self.pid = process.pid
+        self.began = began  # before it was started
         self.handle: int | None = None
         self.is_owned = True  # nobody else has reaped it
         self.has_ended = False
@@ -101,11 +104,12 @@ class GroupHolder:
     def _start(self, key: Key, plan: Plan, env: dict[str, str], ends: list[int]) -> _Held:
         who, env = user_words(plan, env)
         executable, argv = launch_words(plan)
+        began = self._reactor.monotonic()
         process = subprocess.Popen(  # noqa: S603 - running programs is what this is for
             argv, executable=executable, cwd=plan.directory, env=env, stdin=subprocess.DEVNULL,
             stdout=ends[1], stderr=ends[3], start_new_session=True, **who,
         )  # fmt: skip
-        held = _Held(key, plan, process)
+        held = _Held(key, plan, process, began)
         if hasattr(os, "pidfd_open"):
             try:
                 held.handle = os.pidfd_open(process.pid)
@@ -169,7 +173,8 @@ class GroupHolder:
         self._look_again(held)
 
     def _left(self, held: _Held) -> Look:
-        return members(held.pid if held.is_owned else None, held.key.vm_id)
+        age = self._reactor.monotonic() - held.began
+        return members(held.pid if held.is_owned else None, held.key.vm_id, age)
 
     def _tell_exit(self, held: _Held, *, tree_gone: bool) -> None:
         held.told_exit = True

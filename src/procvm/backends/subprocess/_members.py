@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal as signals
+from collections.abc import Iterable
 from typing import NamedTuple
 
 __all__ = ["DEAD", "MARKER", "Look", "Member", "members", "send", "start_of", "stat_of"]
@@ -11,6 +13,8 @@ __all__ = ["DEAD", "MARKER", "Look", "Member", "members", "send", "start_of", "s
 MARKER = "PROCVM_VM"
 DEAD = frozenset("ZXx")
 _KTHREADD = 2
+_MOST_FORKS = 1_000_000  # a second: more than the kernel's one lock over the numbers lets through
+_FEW = 256
 
 
 class Member(NamedTuple):
@@ -62,15 +66,52 @@ class Look(NamedTuple):
     is_sure: bool
 
 
-def members(root: int | None, vm_id: str) -> Look:
+@functools.cache
+def _highest() -> int:
+    """Return the number after which the kernel begins anew (proc_sys_kernel(5), pid_max)."""
+    try:
+        with open("/proc/sys/kernel/pid_max", "rb") as file:  # noqa: PTH123 - a hot path
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
+
+
+def _younger(root: int, age: float) -> range | None:
+    """Return the numbers given out after ``root``, when they are few and did not begin anew.
+
+    The kernel gives them out in order, and names the last in /proc/loadavg (proc_loadavg(5)).
+    """
+    if age * _MOST_FORKS >= _highest():
+        return None
+    try:
+        with open("/proc/loadavg", "rb") as file:  # noqa: PTH123 - a hot path
+            last = int(file.read().split()[-1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return range(root, last + 1) if root <= last < root + _FEW else None
+
+
+def _is_thread(pid: int) -> bool:
+    """Tell whether a number is a thread's: it is no directory of /proc, and yet can be opened."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:  # noqa: PTH123 - a hot path
+            return f"\nTgid:\t{pid}\n".encode() not in file.read()
+    except OSError:
+        return True
+
+
+def members(root: int | None, vm_id: str, age: float = float("inf")) -> Look:
     """Return what lives of a tree beside its root.
 
     Args:
         root: The main process's number, while nobody has reaped it; None: it may be reused.
         vm_id: What the marker in the environment says.
+        age: Seconds since before the root was started: of a young one the numbers given out
+            since are looked at alone, whatever the machine holds.
     """
+    some = _younger(root, age) if root is not None else None
     try:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a hot path
+        pids: Iterable[int] = some or [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a hot path
     except OSError:
         return Look([], is_sure=True)  # no /proc: the group is all that is known
     stats = {stat.pid: stat for stat in map(stat_of, pids) if stat is not None}
@@ -88,6 +129,8 @@ def members(root: int | None, vm_id: str) -> Look:
                 is_sure = False  # in the middle of an exec the environment reads empty
     family = _with_descendants(found | ({root} if root is not None else set()), stats)
     family -= {root, os.getpid()}
+    if some is not None:
+        family = {pid for pid in family if not _is_thread(pid)}
     alive = (stats[pid] for pid in family if pid in stats and stats[pid].state not in DEAD)
     return Look([Member(stat.pid, stat.start, stat.command) for stat in alive], is_sure)
 

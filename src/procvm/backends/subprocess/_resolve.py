@@ -17,7 +17,7 @@ from ...errors import (
     WorkingDirectoryError,
 )  # fmt: skip
 from ..base import Plan
-from ._environment import environment_of
+from ._environment import search_path_of
 from ._errors import start_error
 
 __all__ = ["resolve"]
@@ -63,9 +63,9 @@ def _look_up(plan: Plan) -> str:
     word = plan.config.command[0]
     if "/" in word:
         return os.path.join(plan.directory, word)  # noqa: PTH118 - an absolute word stays itself
-    search = environment_of(plan.config).get("PATH", _DEFAULT_PATH)
+    search = search_path_of(plan.config)
     forbidden = None
-    for folder in search.split(":"):
+    for folder in (_DEFAULT_PATH if search is None else search).split(":"):
         file = os.path.join(plan.directory, folder, word)  # noqa: PTH118 - the same
         if os.path.isfile(file):  # noqa: PTH113 - the same
             if os.access(file, os.X_OK):

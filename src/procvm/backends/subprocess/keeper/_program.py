@@ -12,7 +12,7 @@ from typing import Any
 
 from . import _words as words
 from ._kernel import ancestry_is_ours, own_children_file_works
-from ._spawning import Order, Setup, SpawnError, spawn
+from ._spawning import Order, Setup, SpawnError, ignored_signals, spawn
 from ._tags import Tags
 from ._trees import Tree, Trees
 
@@ -33,6 +33,7 @@ class Keeper:
         self.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
         self.buffer = bytearray(4 * words.LONGEST)
         self.tags = Tags()
+        self.ignored = ignored_signals()  # of its own making too, by now
         self.trees = Trees(self.tell, self.tags.mask if self.tags.works else None)
         self.told: list[tuple[Any, tuple[int, ...]]] = []
         self.base: dict[bytes, bytes] = {}
@@ -115,7 +116,7 @@ class Keeper:
         environment = {**self.base, **delta} if uses_base else delta
         order = Order(file, argv, directory, environment, Setup(*setup) if setup else None)
         try:
-            pid, stdout, stderr = spawn(order, tag, self.tags)
+            pid, stdout, stderr = spawn(order, tag, self.tags, self.ignored)
         except SpawnError as e:
             self.tell((words.FAILED, number, *e.args))
             return

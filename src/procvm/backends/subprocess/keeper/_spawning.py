@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from ._tags import Tags
 
-__all__ = ["Order", "Setup", "SpawnError", "Spawned", "spawn"]
+__all__ = ["Order", "Setup", "SpawnError", "Spawned", "ignored_signals", "spawn"]
 
 _SIGNALS = sorted(_signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP})
 
@@ -48,7 +48,7 @@ class SpawnError(Exception):
     """A start that failed: the errno, and what was being done."""
 
 
-def spawn(order: Order, tag: int | None, tags: Tags) -> Spawned:
+def spawn(order: Order, tag: int | None, tags: Tags, ignored: list[int]) -> Spawned:
     """Start it in a session of its own, carrying ``tag``; raises SpawnError."""
     ends: list[int] = []
     step = "spawn"
@@ -67,7 +67,7 @@ def spawn(order: Order, tag: int | None, tags: Tags) -> Spawned:
                 file_actions=[
                     (posix.POSIX_SPAWN_DUP2, ends[1], 1), (posix.POSIX_SPAWN_DUP2, ends[3], 2)
                 ],
-                setsid=True, setsigdef=_SIGNALS, setsigmask=(),
+                setsid=True, setsigdef=ignored, setsigmask=(),
             )  # fmt: skip
     except OSError as e:
         for end in ends:
@@ -85,6 +85,11 @@ def spawn(order: Order, tag: int | None, tags: Tags) -> Spawned:
     posix.set_blocking(ends[0], False)
     posix.set_blocking(ends[2], False)
     return Spawned(pid, ends[0], ends[2])
+
+
+def ignored_signals() -> list[int]:
+    """Return what an exec would leave ignored, by this process or by who started the host."""
+    return [number for number in _SIGNALS if _signal.getsignal(number) is _signal.SIG_IGN]
 
 
 def _fork(order: Order, ends: list[int]) -> int:

@@ -1,0 +1,59 @@
+"""Floor 2, what every probe has; the kinds are in ``probes``, loaded when one is made."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import attrs
+
+from .errors import ConfigError
+
+__all__ = ["Probe"]
+
+
+def _seconds(probe: Any, attribute: Any, value: Any) -> None:
+    ok = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not ok or not math.isfinite(value) or value <= 0:
+        raise ConfigError(attribute.name, value, "must be a finite number of seconds above 0")
+
+
+def _optional_seconds(probe: Any, attribute: Any, value: Any) -> None:
+    if value is not None:
+        _seconds(probe, attribute, value)
+
+
+def _count(probe: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(attribute.name, value, "must be a whole number of at least 1")
+
+
+@attrs.frozen(kw_only=True)
+class Probe:
+    """What every probe has.
+
+    Attributes:
+        interval: Seconds between two tries while a VM is running.
+        timeout: As ``ready`` the whole wait, 30 s when None; as ``alive`` one try, 1 s when None.
+        failures: How many failures in a row make a VM unhealthy.
+    """
+
+    kind: ClassVar[str] = ""
+    interval: float = attrs.field(default=1.0, validator=_seconds)
+    timeout: float | None = attrs.field(default=None, validator=_optional_seconds)
+    failures: int = attrs.field(default=3, validator=_count)
+
+    @property
+    def ready_timeout(self) -> float:
+        """Seconds that a start may take."""
+        return 30.0 if self.timeout is None else self.timeout
+
+    @property
+    def try_timeout(self) -> float:
+        """Seconds that one try of a liveness probe may take."""
+        return 1.0 if self.timeout is None else self.timeout
+
+    @property
+    def may_be_alive(self) -> bool:
+        """Whether it can be asked again and again."""
+        return True
