@@ -176,6 +176,10 @@ class Backend(abc.ABC):
     def resolve(self, config: VMConfig, base: str) -> Plan:
         """Look at what is to run, in any thread; raises StartError; starts nothing."""
 
+    def renew(self, plan: Plan) -> Plan:
+        """Loop: look again before a further start; what was found may have gone since."""
+        return self.resolve(plan.config, plan.base)
+
     @abc.abstractmethod
     def spawn(self, key: Key, plan: Plan) -> None:
         """Loop: start it; answers started or start_failed.

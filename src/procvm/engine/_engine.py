@@ -312,8 +312,8 @@ class Engine:
     def _spawn(self, entry: Entry, _: Spawn) -> None:
         key = entry.key
         try:
-            if key.generation > 1:  # what was found at allocate may have gone since
-                entry.plan = self.backend.resolve(entry.record.config, entry.plan.base)
+            if key.generation > 1:
+                entry.plan = self.backend.renew(entry.plan)
             self.backend.spawn(key, entry.plan)
         except Exception as e:  # noqa: BLE001 - whatever a backend raises, the caller is answered
             why = str(e) if isinstance(e, ProcVMError) else f"{type(e).__name__}: {e}"

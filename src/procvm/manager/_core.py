@@ -45,7 +45,8 @@ class Core:
         self.owner = os.getpid()
         self.is_closed = False
         self._closing = threading.RLock()
-        self._tickets: list[Ticket] | None = None
+        self._close_ticket: Ticket | None = None
+        self._tickets: list[Ticket] = []
         _open.add(self)
 
     def check(self, verb: str) -> None:
@@ -120,18 +121,16 @@ class Core:
         """Remove everything and end the backend; return what could not be stopped."""
         if os.getpid() != self.owner or self.is_closed:
             return []
-        if self._tickets is None:  # posted before anything can interrupt the waiting
-            tickets = self._tickets = []
-            ready = Ticket(self.backend, "close")
+        with self._closing:  # one waits at a time: the next finds it closed
+            return [] if self.is_closed else self._finish_closing(grace)
 
-            def begin() -> None:
-                self.engine.close(tickets, grace)
-                ready.settle()
-
-            self.engine.is_closing = True
-            self.backend.post(begin)
-            self._ready = ready
-        self.backend.block(self._ready.waiter, None)
+    def _finish_closing(self, grace: float | None) -> list[StopError]:
+        self.engine.is_closing = True
+        if self._close_ticket is None:  # else an interrupted close has begun it
+            ticket = Ticket(self.backend, "close")
+            self.backend.post(lambda: self._begin_closing(ticket, grace))
+            self._close_ticket = ticket
+        self.backend.block(self._close_ticket.waiter, None)
         errors = []
         for ticket in list(self._tickets):
             try:
@@ -139,14 +138,16 @@ class Core:
                 ticket.result()
             except StopError as e:
                 errors.append(e)
-        with self._closing:
-            if not self.is_closed:
-                self.is_closed = True
-                for listener in self.engine.listeners:
-                    listener.stop()
-                self.backend.close()
-                _open.discard(self)
+        self.is_closed = True
+        for listener in self.engine.listeners:
+            listener.stop()
+        self.backend.close()
+        _open.discard(self)
         return errors
+
+    def _begin_closing(self, ticket: Ticket, grace: float | None) -> None:
+        self.engine.close(self._tickets, grace)
+        ticket.settle()
 
 
 _open: set[Core] = set()

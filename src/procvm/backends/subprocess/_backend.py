@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
-import termios
-import threading
 import time
 import uuid
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from ..._probe import Probe
@@ -25,14 +23,16 @@ from ._keeper import tree_is_possible
 from ._listener import ThreadListener
 from ._logfile import LogFile
 from ._reactor import ReactorThread
-from ._resolve import resolve
+from ._resolve import renewed, resolve
 from ._tree import TreeHolder
 from ._usage import UsageMeter
+from ._waiter import LockWaiter
 from .probing import Watcher
 
 __all__ = ["SubprocessBackend"]
 
 _MOST_AT_ONCE = 64 * 1024
+_LARGEST_PIPE = 1024 * 1024  # unprivileged: pipe(7)
 _live: weakref.WeakSet[SubprocessBackend] = weakref.WeakSet()
 
 
@@ -95,11 +95,11 @@ class SubprocessBackend(Backend):
 
     def waiter(self) -> Waiter:
         """See Backend."""
-        return threading.Event()
+        return LockWaiter()
 
     def block(self, waiter: Waiter, timeout: float | None) -> bool:
         """See Backend."""
-        assert isinstance(waiter, threading.Event)  # noqa: S101 - made just above
+        assert isinstance(waiter, LockWaiter)  # noqa: S101 - made just above
         return waiter.wait(timeout)
 
     def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
@@ -130,6 +130,10 @@ class SubprocessBackend(Backend):
         """See Backend."""
         return resolve(config, base)
 
+    def renew(self, plan: Plan) -> Plan:
+        """See Backend."""
+        return renewed(plan)
+
     def spawn(self, key: Key, plan: Plan) -> None:
         """See Backend."""
         running = self._running[key] = _Running(plan)
@@ -157,7 +161,7 @@ class SubprocessBackend(Backend):
         running = self._running[key]
         for stream, fd in (("stdout", stdout), ("stderr", stderr)):
             running.pipes[stream] = fd
-            self._reactor.register(fd, lambda s=stream: self._read(key, s))  # type: ignore[misc] # bound now
+            self._reactor.register(fd, partial(self._read, key, stream))
         self.sink.started(key, pid)
 
     def held_failed(self, key: Key, error: StartError) -> None:
@@ -192,38 +196,41 @@ class SubprocessBackend(Backend):
 
     # --- output -----------------------------------------------------------------------
 
-    def _read(self, key: Key, stream: str, most: int = _MOST_AT_ONCE) -> None:
+    def _read(self, key: Key, stream: str) -> int:
+        """Read once, and return how much there was: 0 when nothing, or never again."""
         running = self._running.get(key)
         fd = running.pipes.get(stream) if running is not None else None
         if running is None or fd is None:
-            return
+            return 0
         try:
-            data = os.read(fd, most)
+            data = os.read(fd, _MOST_AT_ONCE)
         except BlockingIOError:
-            return
+            return 0
         except OSError:
             data = b""
         if not data:
             self._reactor.unregister(fd)
             os.close(fd)
             del running.pipes[stream]
-            return
+            return 0
         if running.file is not None:
             running.file.write(data)
         self.sink.output(key, stream, data)
         for watcher in tuple(running.watchers.values()):
             watcher.saw(stream, data)
+        return len(data)
 
     def _drain(self, key: Key) -> None:
-        """Read exactly what is in the pipes now: a flooding grandchild cannot prolong it."""
+        """Read what is in the pipes now; a flooding grandchild prolongs it by one pipe at most."""
         running = self._running.get(key)
         if running is None:
             return
-        for stream, fd in tuple(running.pipes.items()):
-            left = int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4), "little")
-            while left > 0 and stream in running.pipes:
-                self._read(key, stream, min(left, _MOST_AT_ONCE))
-                left -= _MOST_AT_ONCE
+        for stream in tuple(running.pipes):
+            left = _LARGEST_PIPE
+            while left > 0 and (size := self._read(key, stream)):
+                left -= size
+                if size < _MOST_AT_ONCE:
+                    break
 
     def _drop(self, key: Key) -> None:
         running = self._running.pop(key, None)

@@ -18,7 +18,7 @@ __all__ = ["Holder", "Holding", "Reactor"]
 class Reactor(Protocol):
     """The one loop: descriptors, timers and calls from other threads."""
 
-    def register(self, fd: int, ready: Callable[[], None]) -> None:
+    def register(self, fd: int, ready: Callable[[], object]) -> None:
         """Call ``ready`` whenever ``fd`` is readable or hung up (level-triggered)."""
 
     def unregister(self, fd: int) -> None:

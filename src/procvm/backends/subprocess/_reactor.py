@@ -38,7 +38,7 @@ class ReactorThread:
     def __init__(self) -> None:
         self._calls: deque[Callable[[], None]] = deque()
         self._timers: list[_Timer] = []
-        self._ready: dict[int, Callable[[], None]] = {}
+        self._ready: dict[int, Callable[[], object]] = {}
         self._stale: set[int] = set()
         self._starting = threading.Lock()
         self._waking = threading.Lock()
@@ -72,7 +72,7 @@ class ReactorThread:
             thread.start()
             self._has_begun = True
 
-    def register(self, fd: int, ready: Callable[[], None]) -> None:
+    def register(self, fd: int, ready: Callable[[], object]) -> None:
         """Call ``ready`` whenever ``fd`` is readable or hung up."""
         if self._poller is not None:
             self._poller.add(fd)
@@ -137,7 +137,7 @@ class ReactorThread:
                 call, timer.call = timer.call, None
                 self._perform(call)
 
-    def _perform(self, call: Callable[[], None]) -> None:
+    def _perform(self, call: Callable[[], object]) -> None:
         try:
             call()
         except Exception:  # noqa: BLE001 - one bad call must not end the loop for all

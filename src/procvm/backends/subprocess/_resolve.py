@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
 
@@ -20,16 +21,20 @@ from ..base import Plan
 from ._environment import search_path_of
 from ._errors import start_error
 
-__all__ = ["resolve"]
+__all__ = ["renewed", "resolve"]
 
 _FIRST_BYTES = 256
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 def resolve(config: VMConfig, base: str) -> Plan:
-    """Return the directory and the file that ``config`` names, or raise a StartError."""
+    """Return the directory and the file that ``config`` names, or raise a StartError.
+
+    Every system call hands over the interpreter lock, which costs 5 ms beside a thread that
+    computes: so there are few.
+    """
     path = os.path.join(base, config.path)  # noqa: PTH118 - an absolute path stays itself
-    plan = Plan(config, base, directory=path)
+    plan, found = Plan(config, base, directory=path), None
     mode = _mode_of(path, plan)
     if stat.S_ISDIR(mode):
         if not os.access(path, os.X_OK):
@@ -37,15 +42,25 @@ def resolve(config: VMConfig, base: str) -> Plan:
             raise start_error(
                 WorkingDirectoryError, why, plan, path=path, step="directory", number=errno.EACCES
             )
-        plan = attrs.evolve(plan, executable=_look_up(plan))
+        file, found = _look_up(plan)
+        plan = attrs.evolve(plan, executable=file)
     else:
         if config.command[0].startswith("-"):
             why = "path names a program, and command is its whole argv: begin with its name"
             raise ConfigError("command", config.command[0], why)
         plan = attrs.evolve(plan, executable=path, directory=base)
-    _check_file(plan)
+    _check_file(plan, found)
     _check_log(plan)
     _check_user(plan)
+    return plan
+
+
+def renewed(plan: Plan) -> Plan:
+    """Return ``plan`` when its program is still there to be run, else what is found now."""
+    try:
+        _check_file(plan)
+    except StartError:
+        return resolve(plan.config, plan.base)
     return plan
 
 
@@ -59,43 +74,58 @@ def _mode_of(path: str, plan: Plan) -> int:
         ) from e
 
 
-def _look_up(plan: Plan) -> str:
+def _look_up(plan: Plan) -> tuple[str, os.stat_result | None]:
+    """Return the first file on the PATH that may be executed, as a shell would, and its facts."""
     word = plan.config.command[0]
     if "/" in word:
-        return os.path.join(plan.directory, word)  # noqa: PTH118 - an absolute word stays itself
+        return os.path.join(plan.directory, word), None  # noqa: PTH118 - an absolute word stays itself
     search = search_path_of(plan.config)
-    forbidden = None
-    for folder in (_DEFAULT_PATH if search is None else search).split(":"):
-        file = os.path.join(plan.directory, folder, word)  # noqa: PTH118 - the same
-        if os.path.isfile(file):  # noqa: PTH113 - the same
-            if os.access(file, os.X_OK):
-                return file
-            forbidden = forbidden or file
-    if forbidden is not None:
-        return forbidden
+    folders = (_DEFAULT_PATH if search is None else search).split(":")
+    files = [os.path.join(plan.directory, folder, word) for folder in folders]  # noqa: PTH118 - the same
+    for file in files:
+        if os.access(file, os.X_OK):
+            found = os.stat(file)  # noqa: PTH116 - errors are wanted raw
+            if stat.S_ISREG(found.st_mode):
+                return file, found
+    for file in files:
+        if os.path.isfile(file):  # noqa: PTH113 - text in, text out
+            return file, None  # it may not be executed, and that is told
     why = f"no program {word[:200]!r} on the VM's own PATH"
     raise start_error(ProgramNotFoundError, why, plan, path=word, number=errno.ENOENT)
 
 
-def _check_file(plan: Plan) -> None:
-    file = plan.executable
+def _check_file(plan: Plan, found: os.stat_result | None = None) -> None:
+    """Raise unless ``plan.executable`` can be run; ``found``: what is known of it already."""
+    file, may_run = plan.executable, found is not None
     try:
-        mode = os.stat(file).st_mode  # noqa: PTH116 - errors are wanted raw
+        found = found or os.stat(file)  # noqa: PTH116 - errors are wanted raw
     except OSError as e:
         why = f"{file[:200]!r}: {e.strerror}"
         raise start_error(ProgramNotFoundError, why, plan, path=file, number=e.errno) from e
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(found.st_mode):
         why = f"{file!r} is a directory"
         raise start_error(NotExecutableError, why, plan, path=file, number=errno.EISDIR)
-    if not os.access(file, os.X_OK):
+    if not stat.S_ISREG(found.st_mode):
+        why = f"{file!r} is no regular file"
+        raise start_error(NotExecutableError, why, plan, path=file, number=errno.EACCES)
+    if not may_run and not os.access(file, os.X_OK):
         why = f"{file!r} is not executable: chmod +x, or name its interpreter"
         raise start_error(NotExecutableError, why, plan, path=file, number=errno.EACCES)
+    this = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     try:
-        with open(file, "rb") as opened:  # noqa: PTH123 - the same
-            first = opened.read(_FIRST_BYTES)
+        first = _first_bytes(file, this)
     except OSError:
         return  # executable and not readable: the kernel will tell
     _check_first_bytes(plan, first)
+
+
+@functools.lru_cache(maxsize=256)
+def _first_bytes(file: str, this: tuple[int, ...]) -> bytes:  # noqa: ARG001 - a file that changes is another
+    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return os.read(fd, _FIRST_BYTES)
+    finally:
+        os.close(fd)
 
 
 def _check_first_bytes(plan: Plan, first: bytes) -> None:

@@ -17,25 +17,18 @@ _RLIMITS = tuple(
     for name in ("RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE",
                  "RLIMIT_RSS", "RLIMIT_NPROC", "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS")
 )  # fmt: skip
-Facts = tuple[int, int, tuple[int, ...], tuple[tuple[int, int, int], ...]]
+Facts = tuple[int, tuple[int, ...], tuple[tuple[int, int, int], ...]]
 
 
 def host_facts() -> Facts:
-    """Return the host's umask, nice value, affinity and limits, as a child of it would have."""
+    """Return the host's nice value, affinity and limits, as a child of it would have.
+
+    The keeper looks at the umask itself: here it would be a file to read.
+    """
     limits = tuple((number, *resource.getrlimit(number)) for number in _RLIMITS)
     pid = os.getpid()
     cpus = tuple(sorted(os.sched_getaffinity(pid)))
-    return _umask(), os.getpriority(os.PRIO_PROCESS, pid), cpus, limits
-
-
-def _umask() -> int:
-    """Return the umask without setting it, which other threads would feel (proc_pid_status(5))."""
-    fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        text = os.read(fd, 256)
-    finally:
-        os.close(fd)
-    return int(text.partition(b"Umask:")[2].split(None, 1)[0], 8)
+    return os.getpriority(os.PRIO_PROCESS, pid), cpus, limits
 
 
 def setup_of(
@@ -45,7 +38,7 @@ def setup_of(
     config = plan.config
     if began == now and config.limits.is_empty and config.user is None:
         return None, env
-    umask, nice, cpus, limits = now
+    nice, cpus, limits = now
     wanted = {number: (number, soft, hard) for number, soft, hard in limits}
     for name, word in RESOURCES.items():
         value = getattr(config.limits, name)
@@ -58,4 +51,4 @@ def setup_of(
         cpus = tuple(config.limits.cpu_affinity)
     who, told = user_words(plan, dict(env))
     user = (who["user"], who["group"], tuple(who["extra_groups"])) if who else None
-    return (umask, nice, cpus, tuple(wanted.values()), user), told
+    return (nice, cpus, tuple(wanted.values()), user), told

@@ -9,7 +9,7 @@ import resource
 __all__ = [
     "RLIMIT_LOCKS", "ancestry_is_ours", "below", "children_of", "command_of", "environment_of",
     "own_children", "own_children_file_works", "parent_of", "send", "send_group", "send_to_child",
-    "session_of", "tag_of",
+    "session_of", "tag_of", "umask_of",
 ]  # fmt: skip
 
 RLIMIT_LOCKS = 10  # without effect since Linux 2.4.25, inherited, readable by all: getrlimit(2)
@@ -114,6 +114,19 @@ def environment_of(pid: bytes) -> bytes:
         return _content(f"/proc/{pid.decode()}/environ")
     except OSError:
         return b""
+
+
+def umask_of(pid: int) -> int | None:
+    """Return its umask (proc_pid_status(5)); None where that cannot be read."""
+    try:
+        fd = posix.open(f"/proc/{pid}/status", _READ)
+        try:
+            text = posix.read(fd, 256)
+        finally:
+            posix.close(fd)
+        return int(text.partition(b"Umask:")[2].split(None, 1)[0], 8)
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def tag_of(pid: bytes) -> int | None:

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from . import _words as words
-from ._kernel import ancestry_is_ours, own_children_file_works
+from ._kernel import ancestry_is_ours, own_children_file_works, umask_of
 from ._spawning import Order, Setup, SpawnError, ignored_signals, spawn
 from ._tags import Tags
 from ._trees import Tree, Trees
@@ -115,6 +115,9 @@ class Keeper:
         tag = self.tags.new(self.trees.tags)
         environment = {**self.base, **delta} if uses_base else delta
         order = Order(file, argv, directory, environment, Setup(*setup) if setup else None)
+        umask = umask_of(self.host)
+        if umask is not None:
+            posix.umask(umask)  # as the host has it now; the keeper makes no files
         try:
             pid, stdout, stderr = spawn(order, tag, self.tags, self.ignored)
         except SpawnError as e:

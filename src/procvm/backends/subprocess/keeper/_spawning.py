@@ -19,7 +19,6 @@ _SIGNALS = sorted(_signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP})
 class Setup(NamedTuple):
     """What is set between fork and exec, None where it is left as it is."""
 
-    umask: int | None
     nice: int | None
     cpus: tuple[int, ...] | None
     limits: tuple[tuple[int, int, int], ...]
@@ -138,8 +137,6 @@ def _child(order: Order, ends: list[int], write: int) -> NoReturn:
 
 
 def _set(setup: Setup) -> None:
-    if setup.umask is not None:
-        posix.umask(setup.umask)
     if setup.nice is not None:
         posix.setpriority(posix.PRIO_PROCESS, 0, setup.nice)
     if setup.cpus is not None:
