@@ -1,6 +1,7 @@
-"""Start, stop and see an exit: subprocess.Popen beside procvm, interleaved in one run.
+"""What procvm costs beside the bare call, interleaved in one run.
 
-Run as ``python -m benchmarks.side_by_side [rounds]``; prints medians as a Markdown table.
+Run as ``python -m benchmarks.side_by_side [rounds]``; prints Markdown tables. Starts have two
+modes, as the new program and its starter may meet on one core: compare lower quartiles.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
 
 from procvm import FakeBackend, SubprocessBackend, VMConfig, VMManager, protocol
 
 SLEEP = ["sleep", "1000"]
+SWITCH = sys.getswitchinterval()
 Figures = dict[str, list[float]]
 
 
@@ -35,8 +38,13 @@ def procvm(figures: Figures, name: str, manager: VMManager) -> None:
     begin = time.perf_counter()
     manager.allocate(config)
     started = time.perf_counter()
+    manager.reset("vm")
+    again = time.perf_counter()
     manager.remove("vm")
     stopped = time.perf_counter()
+    figures[f"{name}: start"].append(started - begin)
+    figures[f"{name}: reset"].append(again - started)
+    figures[f"{name}: stop"].append(stopped - again)
     vm = manager.allocate(config)
     assert vm.pid is not None
     killed = time.perf_counter()
@@ -44,35 +52,138 @@ def procvm(figures: Figures, name: str, manager: VMManager) -> None:
     manager.wait(vm)
     figures[f"{name}: exit seen"].append(time.perf_counter() - killed)
     manager.remove(vm)
-    figures[f"{name}: start"].append(started - begin)
-    figures[f"{name}: stop"].append(stopped - started)
 
 
-def envelope(figures: Figures, dispatcher: protocol.Dispatcher) -> None:
-    begin = time.perf_counter()
-    dispatcher.handle({"method": "get_health", "timestamp": time.time()})
-    figures["envelope: get_health on a fake"].append(time.perf_counter() - begin)
+def envelope(rounds: int = 2000) -> None:
+    """Ask a fake through the envelope: in a loop of its own, as nothing else is in it."""
+    config = {"name": "vm", "path": ".", "command": "sleep 1000"}
+    figures: Figures = defaultdict(list)
+    with VMManager(FakeBackend()) as fake:
+        dispatcher = protocol.Dispatcher(fake)
+        for _ in range(rounds):
+            for method, args in (
+                ("allocate_vm", {"config": config}), ("get_vms", {}), ("get_health", {}),
+                ("reset_vm", {"vm_id": "vm"}), ("remove_vm", {"vm_id": "vm"}),
+            ):  # fmt: skip
+                request = {"method": method, "args": args, "timestamp": time.time()}
+                begin = time.perf_counter()
+                dispatcher.handle(request)
+                figures[method].append(time.perf_counter() - begin)
+    for method, values in figures.items():
+        print(f"| envelope on a fake, {method}, µs | {statistics.median(values) * 1e6:.0f} |")
 
 
-def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+def pairs(rounds: int) -> None:
     figures: Figures = defaultdict(list)
     with (
         VMManager(SubprocessBackend("group")) as group,
         VMManager(SubprocessBackend("tree")) as tree,
-        VMManager(FakeBackend()) as fake,
     ):
-        dispatcher = protocol.Dispatcher(fake)
         for _ in range(rounds):
             popen(figures)
             procvm(figures, "group", group)
             procvm(figures, "tree", tree)
-            envelope(figures, dispatcher)
-    print("| what | median ms | lower quartile ms |\n| --- | --- | --- |")
+    print("| what | lower quartile ms | median ms |\n| --- | --- | --- |")
     for name, values in sorted(figures.items()):
-        ordered = sorted(values)
-        quartile = ordered[len(ordered) // 4]
-        print(f"| {name} | {statistics.median(values) * 1e3:.3f} | {quartile * 1e3:.3f} |")
+        quartile = sorted(values)[len(values) // 4]
+        print(f"| {name} | {quartile * 1e3:.3f} | {statistics.median(values) * 1e3:.3f} |")
+
+
+def handovers(rounds: int = 20) -> None:
+    """Count how often a verb waits a switch interval for the lock, beside a thread that computes."""
+    ended = threading.Event()
+
+    def compute() -> None:
+        while not ended.is_set():
+            pass
+
+    with VMManager(SubprocessBackend("tree")) as manager:
+        manager.allocate(VMConfig("first", SLEEP))
+        thread = threading.Thread(target=compute)
+        thread.start()
+        figures: Figures = defaultdict(list)
+        try:
+            for _ in range(rounds):
+                for verb, call in (
+                    ("allocate", lambda: manager.allocate(VMConfig("vm", SLEEP))),
+                    ("reset", lambda: manager.reset("vm")),
+                    ("remove", lambda: manager.remove("vm")),
+                ):
+                    begin = time.perf_counter()
+                    call()
+                    figures[verb].append((time.perf_counter() - begin) / SWITCH)
+        finally:
+            ended.set()
+            thread.join()
+    for verb, values in figures.items():
+        print(
+            f"| tree: {verb} beside a thread that computes, in switch intervals | {statistics.median(values):.1f} |"
+        )
+
+
+def cpu_of(*tasks: str) -> float:
+    """Return seconds on a processor of these tasks of /proc, to the nanosecond."""
+    total = 0
+    for task in tasks:
+        with open(f"/proc/{task}/schedstat") as file:
+            total += int(file.read().split()[0])
+    return total / 1e9
+
+
+def many(number: int = 200) -> None:
+    configs = [VMConfig(f"vm{i}", SLEEP) for i in range(number)]
+    with VMManager(SubprocessBackend("tree")) as manager:
+        pid = manager.allocate(VMConfig("first", SLEEP)).pid
+        with open(f"/proc/{pid}/stat") as file:
+            keeper = file.read().rpartition(")")[2].split()[1]
+        begin = time.perf_counter()
+        manager.allocate_all(configs)
+        print(f"| tree: starts a second, {number} side by side | "
+              f"{number / (time.perf_counter() - begin):.0f} |")  # fmt: skip
+        time.sleep(1)
+        tasks = [keeper, *(f"self/task/{task}" for task in os.listdir("/proc/self/task"))]
+        before = cpu_of(*tasks)
+        time.sleep(10)
+        idle = cpu_of(*tasks) - before
+        print(f"| tree: CPU ms in 10 idle s, {number} VMs, host and keeper | {idle * 1e3:.2f} |")
+        with open(f"/proc/{keeper}/statm") as file:
+            resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        print(f"| tree: resident MB of the keeper, {number} VMs | {resident:.1f} |")
+        begin = time.perf_counter()
+    print(f"| tree: close of {number}, s | {time.perf_counter() - begin:.3f} |")
+
+
+def fakes(number: int = 100_000) -> None:
+    with VMManager(FakeBackend()) as manager:
+        begin = time.perf_counter()
+        for i in range(number):
+            manager.allocate(VMConfig(f"vm{i}", SLEEP))
+        print(f"| {number:,} fakes: allocate all, s | {time.perf_counter() - begin:.1f} |")
+        begin = time.perf_counter()
+        for _ in range(1000):
+            manager.health()
+        print(f"| {number:,} fakes: health(), µs | {(time.perf_counter() - begin) * 1e3:.1f} |")
+
+
+def imports(rounds: int = 20) -> None:
+    figures: Figures = defaultdict(list)
+    for _ in range(rounds):
+        for code in ("import attrs, subprocess, selectors", "import procvm"):
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            figures[code].append(time.perf_counter() - begin)
+    base, ours = (statistics.median(values) for values in figures.values())
+    print(f"| import procvm, beside attrs, subprocess and selectors | {ours / base:.2f} |")
+
+
+def main() -> None:
+    pairs(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    print("\n| what | figure |\n| --- | --- |")
+    handovers()
+    many()
+    envelope()
+    fakes()
+    imports()
 
 
 if __name__ == "__main__":

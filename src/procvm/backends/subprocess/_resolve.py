@@ -96,7 +96,7 @@ def _look_up(plan: Plan) -> tuple[str, os.stat_result | None]:
 
 def _check_file(plan: Plan, found: os.stat_result | None = None) -> None:
     """Raise unless ``plan.executable`` can be run; ``found``: what is known of it already."""
-    file, may_run = plan.executable, found is not None
+    file = plan.executable
     try:
         found = found or os.stat(file)  # noqa: PTH116 - errors are wanted raw
     except OSError as e:
@@ -108,19 +108,30 @@ def _check_file(plan: Plan, found: os.stat_result | None = None) -> None:
     if not stat.S_ISREG(found.st_mode):
         why = f"{file!r} is no regular file"
         raise start_error(NotExecutableError, why, plan, path=file, number=errno.EACCES)
-    if not may_run and not os.access(file, os.X_OK):
+    this = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    if _is_binary(file, this):
+        return
+    if not os.access(file, os.X_OK):
         why = f"{file!r} is not executable: chmod +x, or name its interpreter"
         raise start_error(NotExecutableError, why, plan, path=file, number=errno.EACCES)
-    this = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     try:
-        first = _first_bytes(file, this)
+        first = _first_bytes(file)
     except OSError:
         return  # executable and not readable: the kernel will tell
     _check_first_bytes(plan, first)
 
 
 @functools.lru_cache(maxsize=256)
-def _first_bytes(file: str, this: tuple[int, ...]) -> bytes:  # noqa: ARG001 - a file that changes is another
+def _is_binary(file: str, this: tuple[int, ...]) -> bool:  # noqa: ARG001 - a changed file is another
+    """Tell whether it may be executed and is no text; looked at once for each of its states."""
+    try:
+        first = _first_bytes(file)
+    except OSError:
+        return False
+    return b"\0" in first and not first.startswith(b"#!") and os.access(file, os.X_OK)
+
+
+def _first_bytes(file: str) -> bytes:
     fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         return os.read(fd, _FIRST_BYTES)
