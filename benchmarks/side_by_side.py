@@ -90,7 +90,7 @@ def pairs(rounds: int) -> None:
 
 
 def handovers(rounds: int = 20) -> None:
-    """Count how often a verb waits a switch interval for the lock, beside a thread that computes."""
+    """Time verbs in the switch intervals of the lock, beside a thread that computes."""
     ended = threading.Event()
 
     def compute() -> None:
@@ -116,8 +116,9 @@ def handovers(rounds: int = 20) -> None:
             ended.set()
             thread.join()
     for verb, values in figures.items():
+        median = statistics.median(values)
         print(
-            f"| tree: {verb} beside a thread that computes, in switch intervals | {statistics.median(values):.1f} |"
+            f"| tree: {verb} beside a thread that computes, in switch intervals | {median:.1f} |"
         )
 
 
