@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,6 @@ from procvm import (
     ResourceError,
     StartError,
     StopPolicy,
-    SubprocessBackend,
     VMConfig,
     VMManager,
     VMState,
@@ -31,12 +29,6 @@ from procvm import (
 )  # fmt: skip
 
 LONG = ["sleep", "1000"]
-
-
-@pytest.fixture(params=["tree", "group"])
-def manager(request: pytest.FixtureRequest) -> Iterator[VMManager]:
-    with VMManager(SubprocessBackend(request.param)) as made:
-        yield made
 
 
 def script(folder: Path, text: str, mode: int = 0o755) -> str:

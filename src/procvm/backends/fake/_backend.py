@@ -13,6 +13,7 @@ from ..._probe import Probe
 from ...config import VMConfig
 from ...errors import ConfigError, VMNotFoundError
 from ...facts import Usage
+from .._stack import ensure_room
 from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Waiter
 from ._clock import Clock, FakeTimer
 from ._process import FakeProcess
@@ -166,6 +167,7 @@ class FakeBackend(Backend):
 
     def waiter(self) -> Waiter:
         """See Backend."""
+        ensure_room()
         return _Flag()
 
     def block(self, waiter: Waiter, timeout: float | None) -> bool:

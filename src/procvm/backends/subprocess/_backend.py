@@ -15,6 +15,7 @@ from ..._probe import Probe
 from ...config import VMConfig
 from ...errors import ConfigError, StartError
 from ...facts import Survivor, Usage
+from .._stack import ensure_room
 from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Timer, Waiter
 from ._environment import environment_of
 from ._group import GroupHolder
@@ -95,6 +96,7 @@ class SubprocessBackend(Backend):
 
     def waiter(self) -> Waiter:
         """See Backend."""
+        ensure_room()
         return LockWaiter()
 
     def block(self, waiter: Waiter, timeout: float | None) -> bool:
