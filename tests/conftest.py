@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from procvm import SubprocessBackend, VMManager
+
 
 def children() -> set[int]:
     """Return the children of this process that are no zombies of somebody else's making."""
@@ -42,3 +44,10 @@ def _leaves_nothing() -> Iterator[None]:
             return
         time.sleep(0.01)  # what ends by event has no event for us
     pytest.fail(f"left behind (children, threads, descriptors): {left}")
+
+
+@pytest.fixture(params=["tree", "group"])
+def manager(request: pytest.FixtureRequest) -> Iterator[VMManager]:
+    """Make a manager of real processes, in either containment."""
+    with VMManager(SubprocessBackend(request.param)) as made:
+        yield made

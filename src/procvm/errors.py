@@ -105,7 +105,7 @@ class StartError(ProcVMError):
         argv: What was to be run.
         directory: Where it was to run.
         path: The file or directory that the error speaks of.
-        step: What was being done: resolve, directory, spawn, log, user, limits, ready.
+        step: What was being done: resolve, directory, thread, spawn, log, user, limits, ready.
         errno: The system's error number, None where there was none.
         exit: How the program ended, None when it did not.
         logs: The last lines that it wrote.

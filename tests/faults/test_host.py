@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -366,7 +367,7 @@ def test_67_at_the_end_of_the_stack_the_state_stays_true(verb: str) -> None:
     """Called ever deeper until there is no stack left: what is listed may be used."""
     with VMManager(FakeBackend()) as manager:
         manager.allocate(VMConfig("kept", LONG))
-        calls = {
+        calls: dict[str, Callable[[int], object]] = {
             "allocate": lambda n: manager.allocate(VMConfig(f"vm{n}", LONG)),
             "health": lambda n: manager.health(),
             "list": lambda n: manager.list(),

@@ -181,7 +181,7 @@ def test_41_50_what_cannot_be_killed_is_named_and_its_end_is_still_seen(
     from procvm.backends.subprocess import _group
 
     if manager.backend.capabilities.containment == "tree":
-        pytest.skip("the keeper's own senders are in its process; its rules are in test_keeper")
+        pytest.skip("the keeper sends in its own process: see test_keeper_death")
     vm = manager.allocate(VMConfig("x", LONG, stop=StopPolicy(grace=0.1)))
     assert vm.pid is not None
     with monkeypatch.context() as patch:

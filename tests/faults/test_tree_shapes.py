@@ -41,6 +41,15 @@ def not_dumpable():
     import ctypes
     ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
 
+def overwrite_environment():
+    # As setproctitle does, and nginx and PostgreSQL: the kernel shows what is written there.
+    with open("/proc/self/stat") as file:
+        words = file.read().rpartition(")")[2].split()
+    begin, end = int(words[47]), int(words[48])  # env_start, env_end: proc_pid_stat(5)
+    with open("/proc/self/mem", "r+b", buffering=0) as memory:
+        memory.seek(begin)
+        memory.write(b"x" * (end - begin))
+
 def hop(session):
     # Every process forks its successor and ends.
     while True:
@@ -89,6 +98,14 @@ for _ in range(many):
             not_dumpable()
             leaf()
         os.wait()
+    elif shape == "title":
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            overwrite_environment()
+            leaf()
+        os.wait()
     elif shape in ("hop", "hops"):
         if os.fork() == 0:
             hop(shape == "hops")
@@ -105,7 +122,7 @@ leaf()
 
 SHAPES = [
     "fork", "setsid", "daemon", "daemon-empty", "middle-dead", "leader", "leader-daemon",
-    "leader-daemon-empty", "stopped", "deaf", "not-dumpable", "bomb", "hop", "hops",
+    "leader-daemon-empty", "stopped", "deaf", "not-dumpable", "title", "bomb", "hop", "hops",
 ]  # fmt: skip
 
 
@@ -125,16 +142,20 @@ def is_held(pipe: int) -> bool:
         return True
 
 
-@pytest.fixture
-def stranger() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(["sleep", "1000"]) as one:
-        yield one
-        one.kill()
+@pytest.fixture(params=[0, 200], ids=["alone", "in a crowd"])
+def crowd(request: pytest.FixtureRequest) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Be so many other processes on the machine, of which none is to be touched."""
+    others = [subprocess.Popen(["sleep", "1000"]) for _ in range(request.param)]
+    yield others
+    for other in others:
+        other.kill()
+    for other in others:
+        other.wait()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_39_40_nothing_of_a_tree_outlives_its_removal(
-    manager: VMManager, stranger: subprocess.Popen[bytes], tmp_path: Path, shape: str
+    manager: VMManager, crowd: list[subprocess.Popen[bytes]], tmp_path: Path, shape: str
 ) -> None:
     both = ["sh", "-c", "setsid env -i sleep 1000 & echo up; sleep 1000"]
     other = manager.allocate(VMConfig("other", both))
@@ -155,7 +176,7 @@ def test_39_40_nothing_of_a_tree_outlives_its_removal(
         manager.remove(vm)
         assert not is_held(pipe), tagged(tag)
         os.close(pipe)
-    assert stranger.poll() is None
+    assert [one.returncode for one in crowd if one.poll() is not None] == []
     other_tag = tag_of(other.pid)
     assert other_tag is not None
     assert len(tagged(other_tag)) >= 2
@@ -185,3 +206,14 @@ time.sleep(1000)
         time.sleep(0.005)  # the inner keeper takes its own away when its host has died
     assert tagged(inner_tag) == set()
     assert tagged(outer_tag) == set()
+
+
+@pytest.mark.parametrize("own_group", [False, True])
+def test_39_a_stranger_of_the_host_lives_on(manager: VMManager, *, own_group: bool) -> None:
+    with subprocess.Popen(["sleep", "1000"], start_new_session=own_group) as stranger:
+        manager.allocate(VMConfig("x", ["sh", "-c", "(sleep 1000 &) ; sleep 1000"]))
+        manager.reset("x", grace=0.0)
+        manager.remove("x", grace=0.0)
+        manager.close()
+        assert stranger.poll() is None
+        stranger.kill()

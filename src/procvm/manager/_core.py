@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import attrs
+
 from ..backends import Backend
 from ..config import VMConfig
 from ..engine import Engine, Ticket
@@ -18,6 +20,7 @@ from ..errors import (
     DuplicateNameError,
     ForkedManagerError,
     ManagerClosedError,
+    StartError,
     StopError,
     UnreachableStateError,
     VMNotFoundError,
@@ -76,7 +79,10 @@ class Core:
         made = config
         plan = self.backend.resolve(made, os.getcwd())  # noqa: PTH109 - text is what is kept
         ticket = Ticket(self.backend, "allocate")
-        self.backend.post(lambda: self.engine.allocate(ticket, made, plan))
+        try:
+            self.backend.post(lambda: self.engine.allocate(ticket, made, plan))
+        except StartError as e:  # no loop could be had
+            raise attrs.evolve(e, name=made.name, argv=made.command) from e.__cause__
         return ticket
 
     def request(self, verb: str, vm: Any, grace: float | None) -> Ticket:
@@ -128,7 +134,10 @@ class Core:
         self.engine.is_closing = True
         if self._close_ticket is None:  # else an interrupted close has begun it
             ticket = Ticket(self.backend, "close")
-            self.backend.post(lambda: self._begin_closing(ticket, grace))
+            try:
+                self.backend.post(lambda: self._begin_closing(ticket, grace))
+            except StartError:  # no loop could be had: then nothing was ever started
+                ticket.settle()
             self._close_ticket = ticket
         self.backend.block(self._close_ticket.waiter, None)
         errors = []

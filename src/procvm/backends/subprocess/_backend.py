@@ -285,7 +285,10 @@ class SubprocessBackend(Backend):
         if self._is_closed:
             return
         self._is_closed = True
-        self._reactor.post(self._close_everything)
+        if self._reactor.has_begun:
+            self._reactor.post(self._close_everything)
+        else:
+            self._holder.close()
         self._reactor.close()
 
     def _close_everything(self) -> None:

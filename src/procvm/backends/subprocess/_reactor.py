@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from ...errors import ResourceError
 from ._poller import Poller, make_poller
 
 __all__ = ["ReactorThread"]
@@ -50,11 +51,20 @@ class ReactorThread:
         self._poller: Poller | None = None
         self._is_ended = False
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was ever posted."""
+        return self._has_begun
+
     def post(self, call: Callable[[], None]) -> None:
-        """Run ``call`` in the loop, in order; from any thread."""
-        self._calls.append(call)
+        """Run ``call`` in the loop, in order; from any thread.
+
+        Raises:
+            ResourceError: The first call of all, and there is no thread or descriptor for a loop.
+        """
         if not self._has_begun:
             self._begin()
+        self._calls.append(call)
         if self._is_asleep:  # set before the loop looks at the calls for the last time
             with self._waking:  # so that no descriptor is written that was closed meanwhile
                 if self._poller is not None:
@@ -65,11 +75,15 @@ class ReactorThread:
         with self._starting:
             if self._has_begun or self._is_ended:
                 return
-            if self._poller is None:
-                self._poller = make_poller()
             thread = threading.Thread(target=self._run, name="procvm-reactor", daemon=True)
             self._threads.append(thread)
-            thread.start()
+            try:
+                if self._poller is None:
+                    self._poller = make_poller()
+                thread.start()
+            except (OSError, RuntimeError) as e:
+                why = f"there is no thread or descriptor left to run anything with: {e}"
+                raise ResourceError(why, step="thread", errno=getattr(e, "errno", None)) from e
             self._has_begun = True
 
     def register(self, fd: int, ready: Callable[[], object]) -> None:

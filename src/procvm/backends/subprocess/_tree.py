@@ -150,6 +150,8 @@ class TreeHolder:
         if fact[0] == words.HELLO:
             self._greeted(fact[2])
             return
+        if type(fact[1]) is not int:
+            raise TypeError("a fact is of a numbered tree")
         held = self._held.get(fact[1])
         kinds: dict[str, Callable[..., None]] = {
             words.STARTED: self._started, words.FAILED: self._failed, words.ENDED: self._ended,
