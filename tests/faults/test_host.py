@@ -211,7 +211,7 @@ def test_60_a_callback_may_close(manager: VMManager) -> None:
     assert not alive(vm.pid)
 
 
-def test_61_32_removals_of_one_vm_agree(manager: VMManager) -> None:
+def test_61_many_removals_of_one_vm_agree(manager: VMManager) -> None:
     vm = manager.allocate(VMConfig("x", LONG))
 
     def remove(_: int) -> object:
@@ -252,7 +252,7 @@ def test_61_verbs_of_every_kind_at_once_end_and_leave_nothing(manager: VMManager
     until_dead(*pids)
 
 
-def test_62_32_resets_of_one_vm_leave_one_process(manager: VMManager, tmp_path: Path) -> None:
+def test_62_many_resets_of_one_vm_leave_one_process(manager: VMManager, tmp_path: Path) -> None:
     vm = manager.allocate(VMConfig("x", LONG))
     with ThreadPoolExecutor(32) as pool:
         list(pool.map(lambda _: manager.reset(vm), range(32)))

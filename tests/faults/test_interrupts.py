@@ -65,7 +65,7 @@ sys.exit(f"left: {children()}" if children() else 0)
 
 
 @pytest.mark.parametrize("containment", ["tree", "group"])
-def test_an_interrupt_at_150_random_moments_loses_no_process(containment: str) -> None:
+def test_56_an_interrupt_at_150_random_moments_loses_no_process(containment: str) -> None:
     for seed in range(3):
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, str(seed), containment],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from procvm import LogPolicy, SubprocessBackend, VMConfig, VMManager
+from procvm import LogPolicy, NotExecutableError, SubprocessBackend, VMConfig, VMManager
 from procvm.backends.subprocess import _tree
 from procvm.backends.subprocess._members import Member, send, start_of
 
@@ -32,7 +32,7 @@ NO_DESCRIPTOR = """
 import os, resource, sys
 from procvm import SubprocessBackend, VMConfig, VMManager
 manager = VMManager(SubprocessBackend(sys.argv[1]))
-deaf = "trap '' TERM; (sleep 1000 &) ; echo deaf; while :; do sleep 1000; done"
+deaf = "trap '' TERM; (setsid sleep 1000 &) ; sleep 0.1; echo deaf; while :; do sleep 1000; done"
 for name in ("a", "b"):
     manager.allocate(VMConfig(name, ["sh", "-c", deaf]))
     next(iter(manager.follow(name)))
@@ -44,14 +44,25 @@ try:
 except OSError:
     pass
 print(manager.remove("a", grace=0.1).state)
+ids = [event.vm.vm_id for event in manager.history() if event.kind == "allocated"]
 manager.close(grace=0.1)
-print("closed")
+for fd in taken:
+    os.close(fd)
+left = 0
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            text = file.read()
+    except OSError:
+        continue
+    left += any(f"PROCVM_VM={vm_id}".encode() in text for vm_id in ids)
+print("left", left)
 """
 
 
 @pytest.mark.parametrize("containment", ["tree", "group"])
 def test_23_a_stop_needs_no_descriptor(containment: str) -> None:
-    assert run(NO_DESCRIPTOR, containment).split() == ["removed", "closed"]
+    assert run(NO_DESCRIPTOR, containment).split() == ["removed", "left", "0"]
 
 
 NO_PROCESS = """
@@ -112,7 +123,7 @@ def test_25_without_memory_no_vm_is_half_there(containment: str) -> None:
 
 FULL = """
 import subprocess, sys, time
-from procvm import LogPolicy, SubprocessBackend, VMConfig, VMManager
+from procvm import LogPolicy, NotExecutableError, SubprocessBackend, VMConfig, VMManager
 folder = sys.argv[2]
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], check=True)
 with VMManager(SubprocessBackend(sys.argv[1])) as manager:
@@ -155,7 +166,8 @@ def test_27_a_log_directory_that_is_deleted_is_told(manager: VMManager, tmp_path
     for file in folder.iterdir():
         file.unlink()
     folder.rmdir()
-    assert "end" in (str(line) for line in follow if str(line) == "end")
+    assert "end" in map(str, follow)
+    assert "warning" in {event.kind for event in manager.history("x")}
 
 
 @pytest.mark.parametrize("lack", ["subreaper", "tag", "pidfd", "keeper", "interpreter"])
@@ -184,6 +196,16 @@ def test_29_31_a_poor_system_is_told_and_serves(
 def _no_keeper(self: object, keeper: object, *_: object) -> None:
     os.kill(keeper.process.pid, signal.SIGKILL)  # type: ignore[attr-defined]
     keeper._is_named = False  # type: ignore[attr-defined]
+
+
+def test_30_a_pipe_with_a_name_is_no_program_and_hangs_nobody(
+    manager: VMManager, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo, 0o755)
+    for config in (VMConfig("x", [str(fifo)]), VMConfig("x", ["fifo"], path=fifo)):
+        with pytest.raises(NotExecutableError, match="no regular file"):
+            manager.allocate(config)
 
 
 REUSED = """

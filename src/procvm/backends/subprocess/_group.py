@@ -20,6 +20,7 @@ from ._guard import Guard
 from ._holds import Holding, Reactor
 from ._launch import launch_words, user_words
 from ._members import MARKER, Look, Member, members, send
+from ._spare import Spare
 
 __all__ = ["GroupHolder"]
 
@@ -67,6 +68,7 @@ class GroupHolder:
         self._reactor = reactor
         self._holding = holding
         self._held: dict[Key, _Held] = {}
+        self._spare = Spare()
         self._guard = Guard() if Guard.is_available() else None
         self.host_death = self._guard is not None
         self.degraded: tuple[str, ...] = (_WEAKER,) if self.host_death else (_WEAKER, _NO_GUARD)
@@ -125,7 +127,8 @@ class GroupHolder:
         if self._guard is None:
             return
         try:
-            self._guard.keep(held.pid, held.key.vm_id)
+            guard = self._guard
+            self._spare.lend(lambda: guard.keep(held.pid, held.key.vm_id))
         except OSError:
             self._guard, self.host_death = None, False
             self.degraded = (_WEAKER, _NO_GUARD)
@@ -168,13 +171,17 @@ class GroupHolder:
         if held.deadline is None:
             held.deadline = now + held.plan.config.stop.grace
         for member in look.left:
-            send(member, held.plan.config.stop.signal)
-            send(member, signals.SIGCONT)
+            self._send(member, held.plan.config.stop.signal)
+            self._send(member, signals.SIGCONT)
         self._look_again(held)
 
     def _left(self, held: _Held) -> Look:
         age = self._reactor.monotonic() - held.began
-        return members(held.pid if held.is_owned else None, held.key.vm_id, age)
+        root = held.pid if held.is_owned else None
+        return self._spare.lend(lambda: members(root, held.key.vm_id, age))
+
+    def _send(self, member: Member, number: int) -> None:
+        self._spare.lend(lambda: send(member, number))
 
     def _tell_exit(self, held: _Held, *, tree_gone: bool) -> None:
         held.told_exit = True
@@ -223,7 +230,7 @@ class GroupHolder:
         if held.is_owned:
             self._signal_group(held, signals.SIGKILL)
         for member in left:
-            send(member, signals.SIGKILL)
+            self._send(member, signals.SIGKILL)
 
     def _signal_group(self, held: _Held, number: int) -> None:
         """Signal the group; its leader is not reaped, so the number is its own."""
@@ -311,7 +318,7 @@ class GroupHolder:
             self._signal_group(held, number)
         for member in outside:
             if not held.is_owned or _group_of(member.pid) != held.pid:
-                send(member, number)
+                self._send(member, number)
 
     def pids(self, key: Key) -> tuple[int, ...]:
         """See Holder."""
@@ -325,11 +332,13 @@ class GroupHolder:
     def close(self) -> None:
         """See Holder."""
         self._held.clear()
+        self._spare.close()
         if self._guard is not None:
             self._guard.close()
 
     def forget(self) -> None:
         """See Holder."""
+        self._spare.close()
         if self._guard is not None:
             self._guard.forget()
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import signal as signals
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["DEAD", "MARKER", "Look", "Member", "members", "send", "start_of", "stat_of"]
+__all__ = [
+    "DEAD",
+    "MARKER",
+    "Look",
+    "Member",
+    "members",
+    "must_be_looked_at",
+    "send",
+    "start_of",
+    "stat_of",
+]
 
 MARKER = "PROCVM_VM"
 DEAD = frozenset("ZXx")
@@ -35,12 +46,19 @@ class _Stat(NamedTuple):
     start: int
 
 
+def must_be_looked_at(error: OSError) -> None:
+    """Raise what says nothing of the process, but of us: that we have no descriptor to look."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        raise error
+
+
 def stat_of(pid: int) -> _Stat | None:
     """Return what /proc/PID/stat says (proc_pid_stat(5)); None when it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - a hot path
             text = file.read().decode("utf-8", "replace")
-    except OSError:
+    except OSError as e:
+        must_be_looked_at(e)
         return None
     head, _, tail = text.rpartition(")")
     words = tail.split()
@@ -55,7 +73,8 @@ def _environ(pid: int) -> bytes | None:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 - a hot path
             return file.read()
-    except OSError:
+    except OSError as e:
+        must_be_looked_at(e)
         return None
 
 
@@ -112,7 +131,8 @@ def members(root: int | None, vm_id: str, age: float = float("inf")) -> Look:
     some = _younger(root, age) if root is not None else None
     try:
         pids: Iterable[int] = some or [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a hot path
-    except OSError:
+    except OSError as e:
+        must_be_looked_at(e)
         return Look([], is_sure=True)  # no /proc: the group is all that is known
     stats = {stat.pid: stat for stat in map(stat_of, pids) if stat is not None}
     began = stats[root].start if root is not None and root in stats else 0
@@ -155,13 +175,14 @@ def send(member: Member, number: int) -> None:
     if hasattr(os, "pidfd_open"):
         try:
             handle = os.pidfd_open(member.pid)
-        except OSError:
+        except OSError as e:
+            must_be_looked_at(e)
             return
         try:
             now = stat_of(member.pid)
             if now is not None and now.start == member.start:
                 signals.pidfd_send_signal(handle, number)
-        except OSError:
-            pass  # gone meanwhile, or another user's: it is told as a survivor
+        except OSError as e:
+            must_be_looked_at(e)  # else gone meanwhile, or another user's: told as a survivor
         finally:
             os.close(handle)

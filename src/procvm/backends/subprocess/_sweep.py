@@ -7,7 +7,7 @@ import signal as signals
 from collections.abc import Collection
 
 from ...facts import Survivor
-from ._members import DEAD, Member, members, send, stat_of
+from ._members import DEAD, Member, members, must_be_looked_at, send, stat_of
 
 __all__ = ["sweep_marked", "sweep_tagged"]
 
@@ -24,8 +24,11 @@ def sweep_tagged(tags: Collection[int], mask: int, since: int) -> list[Survivor]
                 text = file.read()
             tag = int(text.partition(b"Max file locks")[2].split(None, 1)[0])
             owner = os.stat(f"/proc/{name}").st_uid  # noqa: PTH116 - the same
-        except (OSError, ValueError, IndexError):
+        except OSError as e:
+            must_be_looked_at(e)
             continue  # gone, or without a limit
+        except (ValueError, IndexError):
+            continue
         stat = stat_of(int(name))
         if (
             tag & mask in tags and own in (0, owner) and stat is not None

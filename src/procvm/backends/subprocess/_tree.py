@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ...errors import StartError
@@ -19,6 +20,7 @@ from ._holds import Holding, Reactor
 from ._keeper import Keeper
 from ._members import MARKER, start_of
 from ._setup import Facts, host_facts, setup_of
+from ._spare import Spare
 from ._sweep import sweep_marked, sweep_tagged
 from .keeper import _words as words
 
@@ -54,6 +56,7 @@ class TreeHolder:
         self._reactor, self._holding = reactor, holding
         self._keeper: Keeper | None = None
         self._group: GroupHolder | None = None
+        self._spare = Spare()
         self._keeper_began = 0
         self._number = 0
         self._held: dict[int, _Held] = {}
@@ -132,6 +135,7 @@ class TreeHolder:
         self._is_closed = True
         self._held.clear()
         self._keys.clear()
+        self._spare.close()
         if self._keeper is not None:
             self._keeper.close()
         if self._group is not None:
@@ -139,6 +143,7 @@ class TreeHolder:
 
     def forget(self) -> None:
         """See Holder."""
+        self._spare.close()
         if self._keeper is not None:
             self._keeper.forget()
         if self._group is not None:
@@ -262,10 +267,10 @@ class TreeHolder:
     ) -> None:  # fmt: skip
         """Kill until two looks in a row find nothing; then tell."""
         tags, mask, since = what
-        left = sweep_tagged(tags, mask, since) if tags else []
+        left = self._spare.lend(lambda: sweep_tagged(tags, mask, since)) if tags else []
         for held in lost:
             if held.pid is not None and held.tag is None:
-                left += sweep_marked(held.pid, held.key.vm_id)
+                left += self._spare.lend(partial(sweep_marked, held.pid, held.key.vm_id))
         clean = 0 if left else clean + 1
         if clean >= _CLEAN_SWEEPS:
             for held in lost:
