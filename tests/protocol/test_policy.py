@@ -223,7 +223,7 @@ def test_a_start_that_failed_takes_no_place(manager: VMManager) -> None:
     "wrong",
     [{"methods": "get_vms"}, {"methods": ["x"]}, {"programs": [1]}, {"roots": [""]}, {"env": None},
      {"max_vms": True}, {"max_vms": -1}, {"max_age": 0}, {"max_age": float("nan")},
-     {"max_age": 60, "replay_window": 60}],
+     {"max_age": 60, "replay_window": 60}, {"sees": "none"}, {"sees": []}],
 )  # fmt: skip
 def test_a_wrong_policy_is_a_config_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
@@ -233,3 +233,31 @@ def test_a_wrong_policy_is_a_config_error(wrong: dict[str, Any]) -> None:
 def test_a_dispatcher_takes_no_other_policy(manager: VMManager) -> None:
     with pytest.raises(ConfigError):
         Dispatcher(manager, policy={})  # type: ignore[arg-type] # that is the test
+
+
+def test_questions_are_about_all_vms_or_about_ones_own(manager: VMManager) -> None:
+    backend = manager.backend
+    assert isinstance(backend, FakeBackend)
+    manager.allocate(VMConfig("host", "sleep 5"))
+    seen = {}
+    for sees in ("all", "own"):
+        handle = Dispatcher(manager, policy=_policy(sees=sees)).handle
+        assert handle(_allocate(sees))["result"]["status"] == "success"
+        vms = handle({"method": "get_vms", "timestamp": time.time()})["result"]["process"]
+        seen[sees] = [vm["name"] for vm in vms]
+        backend.crash("host")
+        manager.wait("host")
+        health = handle({"method": "get_health", "timestamp": time.time()})["result"]["health"]
+        assert health == {"all": "bad", "own": "good"}[sees]
+        manager.reset("host")
+    assert seen == {"all": ["host", "all"], "own": ["own"]}
+
+
+def test_ones_own_health_is_told(manager: VMManager) -> None:
+    handle = Dispatcher(manager, policy=_policy(sees="own")).handle
+    handle(_allocate())
+    assert isinstance(manager.backend, FakeBackend)
+    manager.backend.crash("web")
+    manager.wait("web")
+    result = handle({"method": "get_health", "timestamp": time.time()})["result"]
+    assert result == {"status": "success", "health": "bad"}

@@ -10,6 +10,7 @@ from ..config import VMConfig
 from ..errors import ConfigError, PolicyError, ProcVMError, ProtocolError
 from ..values import VM, HealthReport
 from ._codec import Dialect, checked_dialect, decode_copy, encode_result, method_of
+from ._guard import Guard
 from ._messages import (
     AllocateVM,
     Failed,
@@ -18,13 +19,14 @@ from ._messages import (
     HealthResult,
     RemoveVM,
     Request,
+    ResetVM,
     Result,
     Succeeded,
     VMInfo,
     VMsResult,
 )  # fmt: skip
 from ._plain import PlainCopy
-from ._policy import Guard, Policy
+from ._policy import Policy
 
 __all__ = ["Dispatcher"]
 
@@ -98,22 +100,30 @@ class Dispatcher:
         if self._guard is None:
             return self._call(message)
         guard = self._guard
-        guard.check(message)
+        message = guard.check(message)
         if isinstance(message, AllocateVM):
             guard.reserve(self._listed)
             vm = None
             try:
                 vm = self._manager.allocate(message.config)
             finally:
-                guard.allocated(None if vm is None else vm.vm_id, message.config.name)
+                guard.allocated(None if vm is None else vm.vm_id, message.config)
             return Succeeded(message.success, vm.vm_id)
         if isinstance(message, (GetHealth, GetVMs)):
-            return self._call(message)
+            return self._call(message) if guard.sees_all else self._seen(message, guard)
         vm_id = guard.own(message.vm_id)
+        if isinstance(message, ResetVM):
+            guard.check_again(vm_id)
         result = self._call(type(message)(vm_id, message.timestamp))
         if isinstance(message, RemoveVM):
             guard.removed(vm_id)
         return result
+
+    def _seen(self, message: GetHealth | GetVMs, guard: Guard) -> Result:
+        vms = guard.visible(self._manager.list())
+        if isinstance(message, GetVMs):
+            return VMsResult(tuple(map(_info, vms)))
+        return HealthResult("good" if all(vm.healthy for vm in vms) else "bad")
 
     def _listed(self) -> set[str]:
         return {vm.vm_id for vm in self._manager.list()}

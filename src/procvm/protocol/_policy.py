@@ -6,15 +6,11 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
-import json
 import math
 import os
 import shutil
-import threading
-import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import attrs
@@ -22,12 +18,10 @@ import attrs
 from .. import probes
 from ..config import Limits, VMConfig
 from ..errors import ConfigError, PolicyError
-from ._codec import METHODS, encode_request
-from ._messages import AllocateVM, GetHealth, GetVMs, Request
+from ._codec import METHODS
 
-__all__ = ["Guard", "Policy"]
+__all__ = ["Policy"]
 
-_MOST_REMEMBERED = 100_000
 _LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -56,22 +50,33 @@ def _seconds(_: Any, attribute: Any, value: Any) -> None:
         raise ConfigError(attribute.name, value, "must be a finite number of seconds above 0")
 
 
+def _sight(_: Any, attribute: Any, value: Any) -> None:
+    if value not in ("all", "own"):
+        raise ConfigError(attribute.name, value, "must be all or own")
+
+
 @attrs.frozen(kw_only=True)
 class Policy:
     """What requests may do; what is not named is denied.
+
+    What is allowed is pinned: the file that runs is the one named here and the directory the one
+    that was checked, so that a link swapped afterwards, before a reset say, leads nowhere else.
 
     Attributes:
         methods: Methods that may be used.
         programs: Programs that may run: absolute paths, or names found on the host's PATH. The
             file that will run decides, also when ``path`` names it, and argv[0] must bear its
             name. What the program does with its arguments is not looked at.
-        roots: Directories in which ``path`` must lie, links resolved; none: the host's own.
+        roots: Directories in which ``path`` must lie, links resolved; none: the host's own. Who
+            may rename directories inside of them can move where a program runs.
         env: Names that a request may set; ``*`` as in file names. PATH and LD_* by their full
             names alone.
         max_vms: How many VMs there may be through this Dispatcher.
         max_age: Seconds that a timestamp may be away from the host's clock.
         replay_window: Seconds for which a request that changes something is remembered and
             refused if it comes again; None: as long as its timestamp can be valid.
+        sees: What get_vms and get_health tell of: ``'all'`` VMs of the manager, with their
+            command lines, or its ``'own'``: those that were allocated through this Dispatcher.
     """
 
     methods: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_methods)
@@ -83,6 +88,7 @@ class Policy:
     replay_window: float | None = attrs.field(
         default=None, validator=attrs.validators.optional(_seconds)
     )
+    sees: Literal["all", "own"] = attrs.field(default="all", validator=_sight)
 
     def __attrs_post_init__(self) -> None:
         """Refuse a window through which a replay would pass."""
@@ -91,20 +97,33 @@ class Policy:
                 "replay_window", self.replay_window, "must be at least twice max_age"
             )
 
-    def check_config(self, config: VMConfig) -> None:
-        """Raise PolicyError when this program may not be started so."""
+    def check_config(self, config: VMConfig) -> VMConfig:
+        """Return a configuration as it may be started, links resolved; PolicyError if it may not.
+
+        What it names is looked up here and nowhere else: the program is then the policy's own
+        file, and a path the directory that was checked.
+        """
         self._env(config)
-        self._inside("args.config.path", config.path)
-        self._program("args.config.command", config, config.command[0], config.path)
+        is_program = os.path.isfile(config.path)  # asked once: what it names may change meanwhile
+        real = self._inside("args.config.path", config.path)
+        file = os.path.abspath(config.path) if is_program else None
+        program = self._program("args.config.command", config, config.command[0], file)
         if config.user is not None:
             raise PolicyError("args.config.user", "may not be chosen by a request")
         if config.limits != Limits():
             raise PolicyError("args.config.limits", "may not be set by a request")
+        if is_program:
+            pinned: dict[str, Any] = {"path": program}
+        else:  # the slash: should a file stand there later, it is no program to run
+            pinned = {"path": os.path.join(real, ""), "command": (program, *config.command[1:])}
         if config.log.file is not None:
-            self._inside("args.config.log.file", config.log.file)
+            log = self._inside("args.config.log.file", config.log.file)
+            pinned["log"] = attrs.evolve(config.log, file=log)
+        directory = "." if is_program else real
         for field, probe in (("ready", config.ready), ("alive", config.alive)):
             if probe is not None:
-                self._probe(f"args.config.{field}", config, probe)
+                pinned[field] = self._probe(f"args.config.{field}", config, probe, directory)
+        return attrs.evolve(config, **pinned)
 
     def _env(self, config: VMConfig) -> None:
         for name in config.env:
@@ -115,18 +134,19 @@ class Policy:
                 continue
             raise PolicyError("args.config.env", f"{name[:80]!r} may not be set by a request")
 
-    def _inside(self, field: str, path: str) -> None:
+    def _inside(self, field: str, path: str) -> str:
+        """Return a path of the roots with its links resolved."""
         real = os.path.realpath(path)
         for root in self.roots or (".",):
             top = os.path.realpath(root)
             if real == top or real.startswith(top.rstrip(os.sep) + os.sep):
-                return
+                return real
         raise PolicyError(field, "lies outside the directories that requests may use")
 
-    def _program(self, field: str, config: VMConfig, word: str, path: str) -> None:
-        if os.path.isfile(path):
-            found: str | None = os.path.abspath(path)
-        else:
+    def _program(self, field: str, config: VMConfig, word: str, file: str | None) -> str:
+        """Return the policy's own file that a request means, whatever links led it there."""
+        found = file
+        if found is None:
             found = _found(word, os.environ.get("PATH", os.defpath))
             if found != _found(word, _path_of(config)):
                 raise PolicyError(field, "is another program on the PATH that env sets")
@@ -137,23 +157,29 @@ class Policy:
                 if allowed is None or _place(allowed) not in (place, real):
                     continue
                 if os.path.basename(word) in (os.path.basename(found), os.path.basename(allowed)):
-                    return
+                    return allowed
         raise PolicyError(field, "is no program that requests may run")
 
-    def _probe(self, field: str, config: VMConfig, probe: probes.Probe) -> None:
+    def _probe(
+        self, field: str, config: VMConfig, probe: probes.Probe, directory: str
+    ) -> probes.Probe:
         if isinstance(probe, (probes.AllOf, probes.AnyOf)):
-            for one in probe.probes:
-                self._probe(field, config, one)
-        elif isinstance(probe, probes.Command):
-            self._program(field, config, probe.argv[0], ".")
-        elif isinstance(probe, (probes.Tcp, probes.Http)):
+            inner = tuple(self._probe(field, config, one, directory) for one in probe.probes)
+            return attrs.evolve(probe, probes=inner)
+        if isinstance(probe, probes.Command):
+            program = self._program(field, config, probe.argv[0], None)
+            return attrs.evolve(probe, argv=(program, *probe.argv[1:]))
+        if isinstance(probe, (probes.Tcp, probes.Http)):
             host = probe.host if isinstance(probe, probes.Tcp) else _host(probe.url)
             if host not in _LOCAL:
                 raise PolicyError(field, "may reach the loopback alone")
-        elif isinstance(probe, (probes.File, probes.Unix)):
-            self._inside(field, probe.path)
-        elif not isinstance(probe, probes.Notify):
+            return probe
+        if isinstance(probe, (probes.File, probes.Unix)):
+            path = os.path.join(directory, probe.path)  # as it is looked for
+            return attrs.evolve(probe, path=self._inside(field, path))
+        if not isinstance(probe, probes.Notify):
             raise PolicyError(field, f"a {probe.kind} probe may not be set by a request")
+        return probe
 
 
 def _host(url: str) -> str | None:
@@ -182,81 +208,3 @@ def _found(word: str, path: str) -> str | None:
 def _place(file: str) -> str:
     """Return where a file stands, its directory's links resolved but not its own."""
     return os.path.join(os.path.realpath(os.path.dirname(file)), os.path.basename(file))
-
-
-class Guard:
-    """A policy at work: what it remembers of requests and whose VMs are whose."""
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self._lock = threading.Lock()  # held for these few fields alone, never during a verb
-        self._names: dict[str, str] = {}
-        self._reserved = 0
-        self._seen: dict[bytes, float] = {}
-
-    def check(self, message: Request) -> None:
-        """Raise PolicyError when a message may not be carried out."""
-        policy = self._policy
-        if message.method not in policy.methods:
-            raise PolicyError("method", f"{message.method} may not be used")
-        if abs(time.time() - message.timestamp) > policy.max_age:
-            raise PolicyError("timestamp", f"is more than {policy.max_age:g} s away")
-        if isinstance(message, (GetHealth, GetVMs)):
-            return
-        if isinstance(message, AllocateVM):
-            policy.check_config(message.config)
-        self._remember(message)
-
-    def _remember(self, message: Request) -> None:
-        """Refuse what came before; what is remembered is what will be done, stray keys aside."""
-        window = self._policy.replay_window or 2 * self._policy.max_age
-        data = encode_request(message, dialect="extended")
-        data["timestamp"] = float(data["timestamp"])
-        digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).digest()
-        now = time.monotonic()
-        with self._lock:
-            while self._seen:  # in order of age
-                oldest = next(iter(self._seen))
-                if self._seen[oldest] > now:
-                    break
-                del self._seen[oldest]
-            if digest in self._seen:
-                raise PolicyError("timestamp", "this very request came before")
-            if len(self._seen) >= _MOST_REMEMBERED:
-                raise PolicyError("timestamp", "too many requests are remembered; come later")
-            self._seen[digest] = now + window + 1.0
-
-    def reserve(self, listed: Callable[[], set[str]]) -> None:
-        """Reserve a place for one VM before it is started."""
-        with self._lock:
-            full = len(self._names) + self._reserved >= self._policy.max_vms
-            known = set(self._names)
-        alive = listed() if full else known  # a host may have removed some on its own
-        with self._lock:
-            for vm_id in known - alive:
-                self._names.pop(vm_id, None)
-            if len(self._names) + self._reserved >= self._policy.max_vms:
-                raise PolicyError("args.config", f"there are {self._policy.max_vms} VMs already")
-            self._reserved += 1
-
-    def allocated(self, vm_id: str | None, name: str) -> None:
-        """Turn a reservation into a VM of ours, or give it back."""
-        with self._lock:
-            self._reserved -= 1
-            if vm_id is not None:
-                self._names[vm_id] = name
-
-    def own(self, vm: str) -> str:
-        """Return the vm_id of a VM that this Dispatcher allocated, by vm_id or name."""
-        with self._lock:
-            if vm in self._names:
-                return vm
-            for vm_id, name in reversed(self._names.items()):
-                if name == vm:
-                    return vm_id
-        raise PolicyError("args.vm_id", "is no VM that was allocated through here")
-
-    def removed(self, vm_id: str) -> None:
-        """Forget a VM."""
-        with self._lock:
-            self._names.pop(vm_id, None)

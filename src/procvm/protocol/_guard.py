@@ -1,0 +1,121 @@
+"""Guard: a policy at work, with what it remembers of requests and of whose VMs are whose."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable
+
+import attrs
+
+from ..config import VMConfig
+from ..errors import PolicyError
+from ..values import VM
+from ._codec import encode_request
+from ._messages import AllocateVM, GetHealth, GetVMs, Request
+from ._policy import Policy
+
+__all__ = ["Guard"]
+
+_MOST_REMEMBERED = 100_000
+
+
+class Guard:
+    """A policy at work: what it remembers of requests and whose VMs are whose."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._lock = threading.Lock()  # held for these few fields alone, never during a verb
+        self._configs: dict[str, VMConfig] = {}
+        self._reserved = 0
+        self._seen: dict[bytes, float] = {}
+
+    def check(self, message: Request) -> Request:
+        """Return a message as it may be carried out; PolicyError when it may not."""
+        policy = self._policy
+        if message.method not in policy.methods:
+            raise PolicyError("method", f"{message.method} may not be used")
+        if abs(time.time() - message.timestamp) > policy.max_age:
+            raise PolicyError("timestamp", f"is more than {policy.max_age:g} s away")
+        if isinstance(message, (GetHealth, GetVMs)):
+            return message
+        checked = message
+        if isinstance(message, AllocateVM):
+            checked = attrs.evolve(message, config=policy.check_config(message.config))
+        self._remember(message)
+        return checked
+
+    def _remember(self, message: Request) -> None:
+        """Refuse what came before; what is remembered is what will be done, stray keys aside."""
+        window = self._policy.replay_window or 2 * self._policy.max_age
+        data = encode_request(message, dialect="extended")
+        data["timestamp"] = float(data["timestamp"])
+        digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).digest()
+        now = time.monotonic()
+        with self._lock:
+            while self._seen:  # in order of age
+                oldest = next(iter(self._seen))
+                if self._seen[oldest] > now:
+                    break
+                del self._seen[oldest]
+            if digest in self._seen:
+                raise PolicyError("timestamp", "this very request came before")
+            if len(self._seen) >= _MOST_REMEMBERED:
+                raise PolicyError("timestamp", "too many requests are remembered; come later")
+            self._seen[digest] = now + window + 1.0
+
+    def reserve(self, listed: Callable[[], set[str]]) -> None:
+        """Reserve a place for one VM before it is started."""
+        with self._lock:
+            full = len(self._configs) + self._reserved >= self._policy.max_vms
+            known = set(self._configs)
+        alive = listed() if full else known  # a host may have removed some on its own
+        with self._lock:
+            for vm_id in known - alive:
+                self._configs.pop(vm_id, None)
+            if len(self._configs) + self._reserved >= self._policy.max_vms:
+                raise PolicyError("args.config", f"there are {self._policy.max_vms} VMs already")
+            self._reserved += 1
+
+    def allocated(self, vm_id: str | None, config: VMConfig) -> None:
+        """Turn a reservation into a VM of ours, or give it back."""
+        with self._lock:
+            self._reserved -= 1
+            if vm_id is not None:
+                self._configs[vm_id] = config
+
+    def own(self, vm: str) -> str:
+        """Return the vm_id of a VM that this Dispatcher allocated, by vm_id or name."""
+        with self._lock:
+            if vm in self._configs:
+                return vm
+            for vm_id, config in reversed(self._configs.items()):
+                if config.name == vm:
+                    return vm_id
+        raise PolicyError("args.vm_id", "is no VM that was allocated through here")
+
+    def check_again(self, vm_id: str) -> None:
+        """Raise PolicyError when a VM of ours may not be started any more, its directory moved."""
+        with self._lock:
+            config = self._configs.get(vm_id)
+        if config is not None:
+            self._policy.check_config(config)
+
+    def removed(self, vm_id: str) -> None:
+        """Forget a VM."""
+        with self._lock:
+            self._configs.pop(vm_id, None)
+
+    def visible(self, vms: list[VM]) -> list[VM]:
+        """Return those VMs that questions are answered about."""
+        if self.sees_all:
+            return vms
+        with self._lock:
+            return [vm for vm in vms if vm.vm_id in self._configs]
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether questions are answered about the whole manager."""
+        return self._policy.sees == "all"
