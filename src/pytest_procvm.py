@@ -1,20 +1,82 @@
-"""The pytest plugin: managers as fixtures, and their VMs in the report of a failing test.
+"""The pytest plugin: managers as fixtures, their VMs in a failing test's report, and no leftovers.
 
-It imports nothing of procvm until a test asks for a fixture.
+It imports nothing of procvm and changes nothing until a test asks for one of its fixtures. From
+then on a test that leaves a VM or a process behind fails, and SIGTERM ends the run in order.
 """
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from procvm import VMManager
+    from procvm import VM, VMManager
+    from procvm.testing import Witness
 
-_MANAGERS = pytest.StashKey[list[Any]]()
+__all__ = ["fake_vm_manager", "vm_manager", "vm_manager_session"]
+
 _LAST_LINES = 40
+_TITLE = "VM "  # how the title of each of our sections begins
+_SESSION = "vm_manager_session"
+_MANAGERS = pytest.StashKey[list[Any]]()  # an item's own managers
+_BEGAN = pytest.StashKey[float]()  # when an item's setup began
+_WATCH = pytest.StashKey["_Watch"]()  # the config's, from the first use of a fixture on
+
+
+class _Watch:
+    """What is watched from the first use of a fixture on: leaks, and SIGTERM."""
+
+    def __init__(self, session: pytest.Session) -> None:
+        from procvm.testing import Witness  # noqa: PLC0415 - who installs procvm pays nothing until now
+
+        self.witness: Witness = Witness()
+        self.session_manager: VMManager | None = None
+        self.lasting: set[str] = set()  # VMs of fixtures that outlive a test, or blamed before
+        self._session = session
+        self._is_ending = False
+        self._handler = self._terminated  # one object, to be recognised again
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._handler)
+
+    def _terminated(self, number: int, _: Any) -> None:
+        """End the run as Ctrl-C does, fixtures first; a second SIGTERM ends it at once."""
+        self._is_ending = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._session.shouldstop = "SIGTERM"  # should the test catch what comes now
+        pytest.exit("SIGTERM", returncode=128 + number)
+
+    def close(self) -> None:
+        """Watch no more."""
+        self.witness.close()
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGTERM) == self._handler:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def leaks(self) -> list[str]:
+        """Name what a test has left, and take it away."""
+        left = [vm for vm in self.witness.vms() if vm.vm_id not in self.lasting]
+        words = [f"VM {vm.name!r} is {vm.state}: pid {vm.pid}, {_argv(vm)}" for vm in left]
+        self.lasting.update(vm.vm_id for vm in left)  # blamed once, wherever it goes from here
+        self.witness.remove(left)
+        return words + [f"process {one} of a closed manager" for one in self.witness.leftovers()]
+
+
+def _argv(vm: VM) -> str:
+    import shlex  # noqa: PLC0415 - for a failure alone
+
+    return shlex.join(vm.config.command)
+
+
+def _watch(request: pytest.FixtureRequest) -> _Watch:
+    stash = request.config.stash
+    if _WATCH not in stash:
+        stash[_WATCH] = _Watch(request.session)
+    return stash[_WATCH]
 
 
 def _kept(request: pytest.FixtureRequest, manager: VMManager) -> VMManager:
@@ -25,47 +87,167 @@ def _kept(request: pytest.FixtureRequest, manager: VMManager) -> VMManager:
 @pytest.fixture
 def vm_manager(request: pytest.FixtureRequest) -> Iterator[VMManager]:
     """A VMManager over real processes; everything allocated in the test is gone after it."""
-    from procvm import VMManager  # noqa: PLC0415 - who installs procvm pays nothing until now
+    _watch(request)
+    from procvm import VMManager  # noqa: PLC0415 - as above
 
     with VMManager() as manager:
         yield _kept(request, manager)
 
 
 @pytest.fixture(scope="session")
-def vm_manager_session() -> Iterator[VMManager]:
+def vm_manager_session(request: pytest.FixtureRequest) -> Iterator[VMManager]:
     """A VMManager over real processes for the whole session, one for each worker."""
-    from procvm import VMManager  # noqa: PLC0415 - the same
+    watch = _watch(request)
+    from procvm import VMManager  # noqa: PLC0415 - as above
 
     with VMManager() as manager:
+        watch.session_manager = manager
         yield manager
+        left = watch.leaks()  # of the last test; only now is nobody else to use them
+    if left:
+        pytest.fail(_words(left), pytrace=False)
 
 
 @pytest.fixture
 def fake_vm_manager(request: pytest.FixtureRequest) -> Iterator[VMManager]:
     """A VMManager over a FakeBackend, which is its ``backend``."""
-    from procvm import FakeBackend, VMManager  # noqa: PLC0415 - the same
+    _watch(request)
+    from procvm import FakeBackend, VMManager  # noqa: PLC0415 - as above
 
     with VMManager(FakeBackend()) as manager:
         yield _kept(request, manager)
 
 
+# --- leaks ----------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """Know what a fixture of a wider scope allocates: no test is to blame for it."""
+    if fixturedef.scope == "function":
+        return (yield)
+    watch = request.config.stash.get(_WATCH, None)
+    before = {vm.vm_id for vm in watch.witness.vms()} if watch else set()
+    try:
+        return (yield)
+    finally:
+        watch = request.config.stash.get(_WATCH, None)
+        if watch is not None:
+            watch.lasting |= {vm.vm_id for vm in watch.witness.vms()} - before
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Add a section for each VM to the report of a test that failed."""
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Fail the test that has left something, after everything of its own was torn down."""
+    try:
+        done = yield
+    except BaseException as error:
+        if words := _left_by(item):
+            error.add_note(words)
+        raise
+    if words := _left_by(item):
+        pytest.fail(words, pytrace=False)
+    return done
+
+
+def _left_by(item: pytest.Item) -> str:
+    watch = item.config.stash.get(_WATCH, None)
+    return _words(watch.leaks()) if watch is not None else ""
+
+
+def _words(left: list[str]) -> str:
+    return f"left behind, and taken away now: {'; '.join(left)}" if left else ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Watch no more."""
+    watch = config.stash.get(_WATCH, None)
+    if watch is not None:
+        watch.close()
+        del config.stash[_WATCH]
+
+
+# --- the report -----------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, Any, Any]:
+    """Add a section for each VM that the test could see to the report of its failure."""
     report = yield
+    if call.when == "setup":
+        item.stash[_BEGAN] = call.start
     if report.failed:
         for manager in item.stash.get(_MANAGERS, []):
-            for title, text in _sections(manager):
-                report.sections.append((title, text))
+            report.sections += _sections(manager, since=0.0)
+        watch = item.config.stash.get(_WATCH, None)
+        if watch is not None and watch.session_manager is not None and _SESSION in _names(item):
+            report.sections += _sections(watch.session_manager, since=item.stash[_BEGAN])
     return report
 
 
-def _sections(manager: Any) -> list[tuple[str, str]]:
-    last = {event.vm.vm_id: event.vm for event in manager.history()}
-    return [
-        (
-            f"VM {vm.name}: {vm.state}, {vm.reason}",
-            "\n".join(f"{line.stream}: {line}" for line in manager.logs(vm, tail=_LAST_LINES)),
-        )
-        for vm in last.values()
-    ]
+def _names(item: pytest.Item) -> set[str]:
+    """Return the fixtures that a test uses, also those it asked for while it ran."""
+    request = getattr(item, "_request", None)
+    return {*getattr(item, "fixturenames", ()), *getattr(request, "fixturenames", ())}
+
+
+def _sections(manager: VMManager, since: float) -> list[tuple[str, str]]:
+    last = {event.vm.vm_id: event for event in manager.history()}
+    last_vms = [e.vm for e in last.values() if e.kind != "removed" or e.at >= since]
+    return [_section(manager, vm) for vm in last_vms]
+
+
+def _section(manager: VMManager, vm: VM) -> tuple[str, str]:
+    title = f"{_TITLE}{vm.name}: {vm.state}"
+    if vm.pid is not None:
+        title += f", pid {vm.pid}"
+    if vm.exit is not None:
+        title += f", {vm.exit}"
+    if vm.started_at is not None:
+        is_over = vm.pid is None and vm.exit is not None
+        end = vm.exit.at if is_over and vm.exit is not None else manager.backend.wall()
+        title += f", up {max(0.0, end - vm.started_at):.1f} s"
+    lines = [vm.reason] if vm.reason else []
+    if vm.config.log.file is not None:
+        lines.append(f"all of its output: {vm.config.log.file}")
+    said = manager.logs(vm)
+    if len(said) > _LAST_LINES:
+        lines.append(f"the last {_LAST_LINES} of {len(said)} lines:")
+    lines += [f"{line.stream}: {line}" for line in said[-_LAST_LINES:]]
+    return title, "\n".join(lines)
+
+
+class _InJunit:
+    """Puts our sections into junit's text of a failure, which shows no sections."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, Any, Any]:
+        """Lend them to the failure's text while junit writes it down; the terminal has its own."""
+        ours = [section for section in report.sections if section[0].startswith(_TITLE)]
+        kept: Any = report.longrepr
+        if not ours or kept is None:
+            return (yield)
+        if not hasattr(kept, "addsection"):
+            text = "".join(f"\n--- {title} ---\n{body}" for title, body in ours)
+            report.longrepr = f"{kept}{text}"
+            try:
+                return (yield)
+            finally:
+                report.longrepr = kept
+        for title, body in ours:
+            kept.addsection(title, body)
+        try:
+            return (yield)
+        finally:
+            del kept.sections[-len(ours) :]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Look whether junit is written, here in the controller."""
+    if getattr(config.option, "xmlpath", None) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_InJunit(), "procvm-junit")

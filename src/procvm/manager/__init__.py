@@ -5,6 +5,7 @@ A verb posts a command to the engine and waits for its ticket; it changes nothin
 
 from __future__ import annotations
 
+from ._core import Core, on_open, open_cores
 from ._sync import VMManager
 
-__all__ = ["VMManager"]
+__all__ = ["Core", "VMManager", "on_open", "open_cores"]

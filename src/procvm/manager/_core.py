@@ -28,7 +28,7 @@ from ..errors import (
 from ..lifecycle import Remove, Reset
 from ..values import VM
 
-__all__ = ["Core"]
+__all__ = ["Core", "on_open", "open_cores"]
 
 _log = logging.getLogger("procvm")
 _log.addHandler(logging.NullHandler())
@@ -51,6 +51,8 @@ class Core:
         self._close_ticket: Ticket | None = None
         self._tickets: list[Ticket] = []
         _open.add(self)
+        for told in _witnesses.copy():
+            told(self)
 
     def check(self, verb: str) -> None:
         """Raise when this process or this moment may not use the manager."""
@@ -160,6 +162,18 @@ class Core:
 
 
 _open: set[Core] = set()
+_witnesses: list[Callable[[Core], None]] = []
+
+
+def open_cores() -> list[Core]:
+    """Return what every open manager of this process is made of."""
+    return [core for core in _open.copy() if core.owner == os.getpid()]
+
+
+def on_open(call: Callable[[Core], None]) -> Callable[[], None]:
+    """Call ``call`` with the core of every manager to come; return what undoes it."""
+    _witnesses.append(call)
+    return lambda: _witnesses.remove(call) if call in _witnesses else None
 
 
 def _close_all() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from ._holds import Reactor
 from .keeper import _words as words
 
-__all__ = ["Keeper", "tree_is_possible"]
+__all__ = ["Keeper", "ended_tags", "tree_is_possible"]
 
 _MODULES = ("_words", "_kernel", "_tags", "_trees", "_spawning", "_program")
 _BOOT = """
@@ -41,12 +41,19 @@ _HOME = str(Path(sys.executable).resolve().parent) if sys.executable else "/"
 _RETRY = 0.002
 _TICK, _MOST_SILENT_TICKS = 0.25, 20  # 5 s in which the host itself ran
 _LATE = 0.5  # a tick that comes so late says that the host did not run
+_OWN_BITS = 30  # below them a tag tells trees and inner keepers apart, above them keepers
+_ended_tags: set[int] = set()
 
 
 def tree_is_possible() -> bool:
     """Tell whether this system has what the keeper needs before it can be asked."""
     has_calls = hasattr(os, "pidfd_open") and hasattr(os, "memfd_create")
     return sys.platform == "linux" and has_calls and bool(sys.executable)
+
+
+def ended_tags() -> frozenset[int]:
+    """Return what the tags of each keeper that this process had, and has ended, begin with."""
+    return frozenset(_ended_tags)
 
 
 def _code() -> bytes:
@@ -256,6 +263,8 @@ class Keeper:
 
     def _drop(self) -> None:
         self._is_over = True
+        if self.facts.get("tag") and self.facts["outermost"]:
+            _ended_tags.add(self.facts["base"] >> _OWN_BITS)
         self._reactor.unregister(self._socket.fileno())
         self._socket.close()
         for _, fd in self._waiting:

@@ -10,16 +10,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 __all__ = [
-    "DEAD",
-    "MARKER",
-    "Look",
-    "Member",
-    "members",
-    "must_be_looked_at",
-    "send",
-    "start_of",
-    "stat_of",
-]
+    "DEAD", "MARKER", "Look", "Member", "environ_of", "members", "must_be_looked_at", "send",
+    "start_of", "stat_of",
+]  # fmt: skip
 
 MARKER = "PROCVM_VM"
 DEAD = frozenset("ZXx")
@@ -68,7 +61,7 @@ def stat_of(pid: int) -> _Stat | None:
     )
 
 
-def _environ(pid: int) -> bytes | None:
+def environ_of(pid: int) -> bytes | None:
     """Return its environment; None when it is gone or another user's."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 - a hot path
@@ -142,7 +135,7 @@ def members(root: int | None, vm_id: str, age: float = float("inf")) -> Look:
         if root is not None and root in (stat.group, stat.session):
             found.add(pid)
         elif stat.start >= began and stat.state not in DEAD:
-            environ = _environ(pid)
+            environ = environ_of(pid)
             if environ is not None and marker in environ.split(b"\0"):
                 found.add(pid)
             elif environ == b"" and stat.parent not in (0, _KTHREADD):

@@ -1,0 +1,89 @@
+"""Which processes are there, for those who look for what was left behind."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal as signals
+from collections.abc import Collection
+
+import psutil
+
+from ._keeper import ended_tags
+from ._members import DEAD, MARKER, Member, environ_of, send, stat_of
+
+__all__ = ["below", "marked", "put_down"]
+
+_HAS_PROC = os.path.exists("/proc/self/stat")  # noqa: PTH110 - looked at once
+
+
+def below() -> list[Member]:
+    """Return the living descendants of this process, each with its whole argv."""
+    return [
+        _member(process)
+        for process in psutil.Process().children(recursive=True)
+        if _is_alive(process)
+    ]
+
+
+def marked(vm_ids: Collection[str]) -> list[Member]:
+    """Return what lives and carries the mark of one of these VMs, or a tag of an ended keeper."""
+    marks = {f"{MARKER}={vm_id}".encode() for vm_id in vm_ids}
+    found = []
+    for pid in psutil.pids():
+        if pid != os.getpid() and (_is_marked(pid, marks) or _is_tagged(pid)):
+            try:
+                process = psutil.Process(pid)
+            except psutil.Error:
+                continue  # gone meanwhile
+            if _is_alive(process):
+                found.append(_member(process))
+    return found
+
+
+def put_down(member: Member) -> None:
+    """Kill this very process, never one that has its number now."""
+    if _HAS_PROC:
+        send(member, signals.SIGKILL)
+
+
+def _is_marked(pid: int, marks: set[bytes]) -> bool:
+    if _HAS_PROC:
+        return not marks.isdisjoint((environ_of(pid) or b"").split(b"\0"))
+    try:
+        value = psutil.Process(pid).environ().get(MARKER, "")
+    except psutil.Error:
+        return False
+    return f"{MARKER}={value}".encode() in marks
+
+
+def _is_tagged(pid: int) -> bool:
+    """Whether a keeper that has ended started it, also when it has cleared its environment."""
+    tags = ended_tags()
+    if not tags:
+        return False
+    try:
+        with open(f"/proc/{pid}/limits", "rb") as file:  # noqa: PTH123 - for every process there is
+            soft = file.read().partition(b"Max file locks")[2].split(None, 1)[0]
+        return int(soft) >> 30 in tags
+    except (OSError, ValueError, IndexError):
+        return False  # gone, or without a limit
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.Error:
+        return False
+
+
+def _member(process: psutil.Process) -> Member:
+    stat = stat_of(process.pid)
+    if stat is not None and stat.state in DEAD:
+        return Member(process.pid, stat.start, "")
+    try:
+        argv = shlex.join(process.cmdline()) or process.name()
+    except psutil.Error:
+        argv = "" if stat is None else stat.command
+    start = stat.start if stat is not None else int(process.create_time() * 100)
+    return Member(process.pid, start, argv)

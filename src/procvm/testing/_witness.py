@@ -1,0 +1,64 @@
+"""Sees every manager of this process, and what one that was closed has left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..backends.subprocess import marked, put_down
+from ..facts import Survivor
+from ..manager import on_open, open_cores
+from ..values import VM
+
+__all__ = ["Witness"]
+
+
+class Witness:
+    """Sees the VMs of the open managers, and the processes of those closed since it began.
+
+    Managers in virtual time have no process that could be left, and are not looked at.
+    """
+
+    def __init__(self) -> None:
+        self._seen = open_cores()
+        self._undo = on_open(self._seen.append)
+
+    def close(self) -> None:
+        """See no more."""
+        self._undo()
+        self._seen.clear()
+
+    def vms(self) -> list[VM]:
+        """Return the VMs of the open managers, the ended ones included."""
+        return [
+            entry.vm
+            for core in open_cores()
+            if core.backend.capabilities.containment != "virtual"
+            for entry in core.engine.entries.copy().values()
+        ]
+
+    def remove(self, vms: Iterable[VM]) -> None:
+        """Take VMs away, whichever manager they belong to, and wait for it."""
+        wanted = {vm.vm_id for vm in vms}
+        tickets = [
+            (core, core.request("remove", vm_id, None))
+            for core in open_cores()
+            for vm_id in wanted & core.engine.entries.keys()
+        ]
+        for core, ticket in tickets:
+            core.block(ticket)
+
+    def leftovers(self) -> list[Survivor]:
+        """Kill what lives of the managers closed since the last call, and name it."""
+        closed = [core for core in self._seen if core.is_closed]
+        self._seen[:] = [core for core in self._seen if not core.is_closed]
+        vm_ids = {event.vm.vm_id for core in closed for event in core.engine.history}
+        return take_away(vm_ids) if vm_ids else []
+
+
+def take_away(vm_ids: set[str]) -> list[Survivor]:
+    """Kill what lives of VMs that nobody manages any more, and name it."""
+    managed = {vm_id for core in open_cores() for vm_id in core.engine.entries.copy()}
+    left = marked(vm_ids - managed)
+    for member in left:
+        put_down(member)
+    return [Survivor(member.pid, member.command) for member in left]

@@ -1,0 +1,66 @@
+"""Suites of users, run in processes of their own, and programs that tell their end by a pipe."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+# A program that says its host's pid, and 'polite' when it was asked to end. While anything of
+# its tree lives the other end of the pipe stays open: its end is an event, not a guess.
+HELD = """
+import os
+from procvm import VMConfig
+SCRIPT = '''exec 3>"$0"; echo "$1" >&3; trap 'echo polite >&3; exit 0' TERM
+while :; do sleep 1000 & wait; done'''
+def held(name="held", **options):
+    return VMConfig(name, ["sh", "-c", SCRIPT, {fifo!r}, str(os.getpid())], **options)
+"""
+
+Run = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester) -> Run:
+    def runs(*args: str) -> pytest.RunResult:
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *args)
+
+    return runs
+
+
+@pytest.fixture(params=[(), ("-n", "2")], ids=["alone", "xdist"])
+def workers(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    chosen: tuple[str, ...] = request.param
+    return chosen
+
+
+@pytest.fixture
+def fifo(pytester: pytest.Pytester) -> Path:
+    path = pytester.path / "fifo"
+    os.mkfifo(path)
+    pytester.makepyfile(held_program=HELD.format(fifo=str(path)))
+    return path
+
+
+@pytest.fixture
+def running(pytester: pytest.Pytester) -> Callable[..., object]:
+    @contextmanager
+    def runs(*args: str) -> Iterator[subprocess.Popen[bytes]]:
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *args]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=pytester.path
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    return runs

@@ -1,0 +1,116 @@
+"""A VM as a fixture of a conftest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+pytest_plugins = ["suites"]
+Run = Callable[..., pytest.RunResult]
+
+
+def test_a_vm_lives_as_long_as_its_scope(
+    pytester: pytest.Pytester, run: Run, workers: tuple[str, ...]
+) -> None:
+    pytester.makeconftest(
+        """
+        from procvm import VMConfig
+        from procvm.testing import vm_fixture
+
+        sleeps = ["sleep", "1000"]
+        web = vm_fixture("web", VMConfig("web", sleeps), scope="session")
+        db = vm_fixture("db", {"name": "db", "command": sleeps}, scope="module")
+        each = vm_fixture("each", VMConfig("each", sleeps))
+        """
+    )
+    suite = """
+        pids = {"web": set(), "db": set(), "each": set()}
+
+        def note(web, db, each):
+            for vm in (web, db, each):
+                pids[vm.name].add(vm.pid)
+
+        def test_a(web, db, each):
+            note(web, db, each)
+
+        def test_b(web, db, each, vm_manager, vm_manager_session):
+            note(web, db, each)
+            assert [vm.name for vm in vm_manager.list()] == ["each"]
+            assert {vm.name for vm in vm_manager_session.list()} == {"web", "db"}
+
+        def test_c():
+            counts = {name: len(seen) for name, seen in pids.items()}
+            assert counts == {"web": 1, "db": 1, "each": 2}
+        """
+    pytester.makepyfile(test_one=suite, test_two=suite)
+    run("-p", "no:randomly", *workers, *(("--dist=loadfile",) if workers else ())).assert_outcomes(
+        passed=6
+    )
+
+
+def test_what_cannot_be_started_shows_its_last_lines(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makeconftest(
+        """
+        from procvm import VMConfig, probes
+        from procvm.testing import vm_fixture
+
+        command = ["sh", "-c", "echo cannot-bind; exit 1"]
+        web = vm_fixture("web", VMConfig("web", command, ready=probes.tcp(9)), scope="session")
+        """
+    )
+    pytester.makepyfile("def test_it(web): pass")
+    result = run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*VM web: removed*code 1*", "*cannot-bind*"])
+
+
+def test_a_config_may_depend_on_other_fixtures(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makeconftest(
+        """
+        from procvm import VMConfig
+        from procvm.testing import vm_fixture
+
+        def config(request):
+            home = request.getfixturevalue("tmp_path_factory").mktemp("home")
+            return VMConfig("web", ["sleep", "1000"], path=home)
+
+        web = vm_fixture("web", config, scope="module")
+        """
+    )
+    pytester.makepyfile(
+        """
+        import os
+
+        def test_it(web):
+            assert os.readlink(f"/proc/{web.pid}/cwd") == web.config.path
+
+        def test_a_test_may_remove_it(web, vm_manager_session):
+            vm_manager_session.remove(web)
+        """
+    )
+    run("-p", "no:randomly").assert_outcomes(passed=2)
+
+
+def test_a_vm_that_failed_meanwhile_is_shown(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makeconftest(
+        """
+        from procvm import VMConfig
+        from procvm.testing import vm_fixture
+
+        web = vm_fixture("web", VMConfig("web", "sleep 1000"), scope="session")
+        """
+    )
+    pytester.makepyfile(
+        """
+        import os
+
+        def test_it(web, vm_manager_session):
+            os.kill(web.pid, 9)
+            vm_manager_session.wait(web)
+            assert False
+        """
+    )
+    result = run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*VM web: failed, was ended by SIGKILL, up *"])
