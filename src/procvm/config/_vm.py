@@ -18,6 +18,7 @@ from ._policies import Limits, LogPolicy, RestartPolicy, StopPolicy
 __all__ = ["Environment", "VMConfig"]
 
 _LONGEST_NAME = 255
+_LONGEST_TEXT = 2**17  # the longest word that Linux can pass; shlex takes time by its square
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -78,6 +79,9 @@ def _name(value: Any) -> str:
 
 def _command(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
+        if len(value) > _LONGEST_TEXT:
+            why = f"is longer than {_LONGEST_TEXT} characters; pass a sequence of words"
+            raise ConfigError("command", shortened(value), why)
         _encodable("command", value)
         try:
             words: Sequence[Any] = shlex.split(value)

@@ -40,6 +40,7 @@ METHODS: dict[str, type[Any]] = {
 }
 _CONFIG_KEYS = frozenset({"name", "path", "command", "env"})
 _QUOTING = re.compile(r"[^!#-&(-\[\]-~ ]|  |^ | $|^$")  # not plain words with one space between
+_SHORT = 4096  # what is longer is the configuration's to judge
 _READ = frozenset({"method", "args", "timestamp"})
 
 
@@ -114,7 +115,7 @@ def _config(args: dict[str, Any], *, extended: bool) -> VMConfig:
         unknown = sorted(config.keys() - _CONFIG_KEYS)[:10]
         raise ConfigError("config", unknown, "unknown keys; there are name, path, command, env")
     command = config.get("command")
-    if type(command) is str and not _QUOTING.search(command):
+    if type(command) is str and len(command) < _SHORT and not _QUOTING.search(command):
         config = {**config, "command": command.split(" ")}  # what shlex gives, at a tenth
     return config_from(config)
 
