@@ -174,10 +174,10 @@ def test_27_a_log_directory_that_is_deleted_is_told(manager: VMManager, tmp_path
 def test_29_31_a_poor_system_is_told_and_serves(
     lack: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    greeted = _tree.TreeHolder._greeted
+    greeted = _tree.TreeHolder.greeted
     if lack in ("subreaper", "tag", "pidfd"):
         monkeypatch.setattr(
-            _tree.TreeHolder, "_greeted", lambda self, facts: greeted(self, {**facts, lack: False})
+            _tree.TreeHolder, "greeted", lambda self, facts: greeted(self, {**facts, lack: False})
         )
     elif lack == "keeper":
         monkeypatch.setattr(_tree.TreeHolder, "_order", _no_keeper)

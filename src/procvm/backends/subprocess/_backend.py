@@ -21,9 +21,9 @@ from ._environment import environment_of
 from ._group import GroupHolder
 from ._holds import Holder, Holding
 from ._keeper import tree_is_possible
+from ._lease import LoopLease, forget_in_child
 from ._listener import ThreadListener
 from ._logfile import LogFile
-from ._reactor import ReactorThread
 from ._resolve import renewed, resolve
 from ._tree import TreeHolder
 from ._usage import UsageMeter
@@ -61,7 +61,7 @@ class SubprocessBackend(Backend):
     def __init__(self, containment: Literal["tree", "group"] | None = None) -> None:
         if containment not in (None, "tree", "group"):
             raise ConfigError("containment", containment, "must be tree or group")
-        self._reactor = ReactorThread()
+        self._reactor = LoopLease()
         self._holder: Holder = _holder_for(containment, self._reactor, self)
         self._sink: Sink | None = None
         self._running: dict[Key, _Running] = {}
@@ -285,10 +285,7 @@ class SubprocessBackend(Backend):
         if self._is_closed:
             return
         self._is_closed = True
-        if self._reactor.has_begun:
-            self._reactor.post(self._close_everything)
-        else:
-            self._holder.close()
+        self._reactor.run(self._close_everything)
         self._reactor.close()
 
     def _close_everything(self) -> None:
@@ -304,10 +301,9 @@ class SubprocessBackend(Backend):
                 os.close(fd)
             running.pipes.clear()
         self._holder.forget()
-        self._reactor.forget()
 
 
-def _holder_for(containment: str | None, reactor: ReactorThread, backend: Holding) -> Holder:
+def _holder_for(containment: str | None, reactor: LoopLease, backend: Holding) -> Holder:
     if containment == "group":
         return GroupHolder(reactor, backend)
     if tree_is_possible():
@@ -321,6 +317,7 @@ def _holder_for(containment: str | None, reactor: ReactorThread, backend: Holdin
 def _forget_all() -> None:
     for backend in tuple(_live):
         backend.forget()
+    forget_in_child()
 
 
 os.register_at_fork(after_in_child=_forget_all)

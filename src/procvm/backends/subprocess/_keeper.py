@@ -17,6 +17,8 @@ from types import CodeType
 from typing import Any
 
 from ._holds import Reactor
+from ._members import start_of
+from ._setup import host_facts
 from .keeper import _words as words
 
 __all__ = ["Keeper", "ended_tags", "tree_is_possible"]
@@ -87,6 +89,7 @@ class Keeper:
         self._buffer = bytearray(256 * 1024)
         self._base: dict[str, str] = {}
         self.facts: dict[str, Any] = {}
+        self.began = host_facts()  # what it, and so its programs, inherit
         self.is_up = False
         self._is_over = False
         self._heard = True
@@ -122,6 +125,7 @@ class Keeper:
             if program >= 0:
                 os.close(program)
         ours.setblocking(False)
+        self.started = start_of(self.process.pid) or 0
         self._socket = ours
         self._reactor.register(ours.fileno(), self._listen)
 

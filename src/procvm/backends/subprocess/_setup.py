@@ -17,18 +17,20 @@ _RLIMITS = tuple(
     for name in ("RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE",
                  "RLIMIT_RSS", "RLIMIT_NPROC", "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS")
 )  # fmt: skip
-Facts = tuple[int, tuple[int, ...], tuple[tuple[int, int, int], ...]]
+User = tuple[int, int, tuple[int, ...]]
+Facts = tuple[int, tuple[int, ...], tuple[tuple[int, int, int], ...], User]
 
 
 def host_facts() -> Facts:
-    """Return the host's nice value, affinity and limits, as a child of it would have.
+    """Return the host's nice value, affinity, limits and user, as a child of it would have.
 
     The keeper looks at the umask itself: here it would be a file to read.
     """
     limits = tuple((number, *resource.getrlimit(number)) for number in _RLIMITS)
     pid = os.getpid()
     cpus = tuple(sorted(os.sched_getaffinity(pid)))
-    return os.getpriority(os.PRIO_PROCESS, pid), cpus, limits
+    user = os.geteuid(), os.getegid(), tuple(os.getgroups())
+    return os.getpriority(os.PRIO_PROCESS, pid), cpus, limits, user
 
 
 def setup_of(
@@ -38,7 +40,7 @@ def setup_of(
     config = plan.config
     if began == now and config.limits.is_empty and config.user is None:
         return None, env
-    nice, cpus, limits = now
+    nice, cpus, limits, me = now
     wanted = {number: (number, soft, hard) for number, soft, hard in limits}
     for name, word in RESOURCES.items():
         value = getattr(config.limits, name)
@@ -50,5 +52,9 @@ def setup_of(
     if config.limits.cpu_affinity is not None:
         cpus = tuple(config.limits.cpu_affinity)
     who, told = user_words(plan, dict(env))
-    user = (who["user"], who["group"], tuple(who["extra_groups"])) if who else None
+    user: User | None = None
+    if who:
+        user = who["user"], who["group"], tuple(who["extra_groups"])
+    elif me != began[-1]:  # the host has become another since
+        user = me
     return (nice, cpus, tuple(wanted.values()), user), told

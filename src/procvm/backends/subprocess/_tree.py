@@ -16,9 +16,10 @@ from ...facts import Survivor
 from ..base import Key, Plan
 from ._errors import start_error, translated
 from ._group import GroupHolder
-from ._holds import Holding, Reactor
+from ._holds import Holding
 from ._keeper import Keeper
-from ._members import MARKER, start_of
+from ._lease import LoopLease
+from ._members import MARKER
 from ._setup import Facts, host_facts, setup_of
 from ._spare import Spare
 from ._sweep import sweep_marked, sweep_tagged
@@ -52,16 +53,13 @@ class TreeHolder:
 
     containment = "tree"
 
-    def __init__(self, reactor: Reactor, holding: Holding) -> None:
+    def __init__(self, reactor: LoopLease, holding: Holding) -> None:
         self._reactor, self._holding = reactor, holding
         self._keeper: Keeper | None = None
         self._group: GroupHolder | None = None
         self._spare = Spare()
-        self._keeper_began = 0
-        self._number = 0
         self._held: dict[int, _Held] = {}
         self._keys: dict[Key, _Held] = {}
-        self._began: Facts
         self._is_closed = False
         self.host_death = True
         self.degraded: tuple[str, ...] = ()
@@ -70,26 +68,32 @@ class TreeHolder:
 
     def spawn(self, key: Key, plan: Plan, env: Mapping[str, str]) -> None:
         """See Holder."""
-        if self._group is not None:
-            self._group.spawn(key, plan, env)
-            return
-        self._number += 1
-        held = _Held(self._number, key, plan, env)
         try:
-            now = host_facts()
-            if self._keeper is None:
-                self._began = now
-                self._keeper = Keeper(self._reactor, self._heard, self._lost)
-                self._keeper_began = start_of(self._keeper.process.pid) or 0
-            self._order(self._keeper, held, now)
+            if self._keeper is None and self._group is None:
+                keeper = self._reactor.hub.join(self)
+                if self.containment == "tree":  # else it could do less than is needed
+                    self._keeper = keeper
         except OSError as e:  # no descriptor or process is left
+            self._holding.held_failed(key, translated(e, plan))
+            return
+        if self._keeper is not None:
+            self._ask(self._keeper, key, plan, env)
+        elif self._group is not None:
+            self._group.spawn(key, plan, env)
+
+    def _ask(self, keeper: Keeper, key: Key, plan: Plan, env: Mapping[str, str]) -> None:
+        held = _Held(self._reactor.hub.number(self), key, plan, env)
+        try:
+            self._order(keeper, held, host_facts())
+        except OSError as e:  # the same
+            self._drop(held)
             self._holding.held_failed(key, translated(e, plan))
             return
         self._held[held.number] = self._keys[key] = held
 
     def _order(self, keeper: Keeper, held: _Held, now: Facts) -> None:
         config, plan = held.plan.config, held.plan
-        setup, told = setup_of(plan, held.env, self._began, now)
+        setup, told = setup_of(plan, held.env, keeper.began, now)
         uses_base, delta = keeper.delta({**told, MARKER: held.key.vm_id})
         keeper.say((
             words.SPAWN, held.number, held.key.vm_id.encode(), os.fsencode(plan.executable),
@@ -126,7 +130,7 @@ class TreeHolder:
         """See Holder."""
         held = self._keys.pop(key, None)
         if held is not None:
-            self._held.pop(held.number, None)
+            self._drop(held)
         if self._group is not None:
             self._group.release(key)
 
@@ -137,26 +141,21 @@ class TreeHolder:
         self._keys.clear()
         self._spare.close()
         if self._keeper is not None:
-            self._keeper.close()
+            self._keeper = None
+            self._reactor.hub.leave(self)
         if self._group is not None:
             self._group.close()
 
     def forget(self) -> None:
         """See Holder."""
         self._spare.close()
-        if self._keeper is not None:
-            self._keeper.forget()
         if self._group is not None:
             self._group.forget()
 
     # --- what the keeper tells ------------------------------------------------------------
 
-    def _heard(self, fact: tuple[Any, ...], fds: list[int]) -> None:
-        if fact[0] == words.HELLO:
-            self._greeted(fact[2])
-            return
-        if type(fact[1]) is not int:
-            raise TypeError("a fact is of a numbered tree")
+    def heard(self, fact: tuple[Any, ...], fds: list[int]) -> None:
+        """See Member."""
         held = self._held.get(fact[1])
         kinds: dict[str, Callable[..., None]] = {
             words.STARTED: self._started, words.FAILED: self._failed, words.ENDED: self._ended,
@@ -174,11 +173,11 @@ class TreeHolder:
             for pipe in pipes:
                 os.close(pipe)
 
-    def _greeted(self, facts: Mapping[str, Any]) -> None:
+    def greeted(self, facts: Mapping[str, Any]) -> None:
+        """See Member."""
         if not facts["subreaper"]:
-            assert self._keeper is not None  # noqa: S101 - it has just spoken
-            self._keeper.close()
             self._step_down("it cannot become a subreaper")
+            self._reactor.hub.leave(self)
             return
         told = [(_NO_TAG, facts["tag"]), (_NO_PIDFD, facts["pidfd"])]
         self.degraded = tuple(text for text, works in told if not works)
@@ -205,9 +204,13 @@ class TreeHolder:
         self.stop(held.key, grace=0.0)
 
     def _forget_one(self, held: _Held) -> None:
-        self._held.pop(held.number, None)
+        self._drop(held)
         if self._keys.get(held.key) is held:
             del self._keys[held.key]
+
+    def _drop(self, held: _Held) -> None:
+        self._held.pop(held.number, None)
+        self._reactor.hub.drop(held.number)
 
     def _failed(self, held: _Held, number: int, step: str) -> None:
         self._forget_one(held)
@@ -243,9 +246,10 @@ class TreeHolder:
 
     # --- when the keeper has died ---------------------------------------------------------
 
-    def _lost(self, why: str) -> None:
-        keeper, self._keeper = self._keeper, None
-        if keeper is None or self._is_closed:
+    def lost(self, keeper: Keeper, why: str) -> None:
+        """See Member."""
+        self._keeper = None
+        if self._is_closed:
             return
         if not keeper.is_up:
             self._step_down(why)
@@ -259,7 +263,7 @@ class TreeHolder:
             tags, mask = {facts["base"] & _OF_THE_KEEPER}, _OF_THE_KEEPER
         elif facts["tag"]:
             tags = {held.tag for held in lost if held.tag is not None}
-        self._sweep(lost, why, (tags, mask, self._keeper_began), 0, _FIRST_SWEEP)
+        self._sweep(lost, why, (tags, mask, keeper.started), 0, _FIRST_SWEEP)
 
     def _sweep(
         self, lost: list[_Held], why: str, what: tuple[set[int], int, int], clean: int,

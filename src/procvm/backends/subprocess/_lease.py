@@ -1,0 +1,121 @@
+"""One loop for all backends of a process: begun by the first post, ended with its last user."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from ..base import Timer
+from ._hub import KeeperHub
+from ._reactor import ReactorThread
+from ._waiter import LockWaiter
+
+__all__ = ["LoopLease", "forget_in_child"]
+
+
+class _Shared:
+    """The loop and the keeper of this process, and who uses them."""
+
+    def __init__(self) -> None:
+        self.reactor = ReactorThread()
+        self.hub = KeeperHub(self.reactor)
+        self.users: set[LoopLease] = set()
+
+
+_guard = threading.Lock()
+_now: _Shared | None = None
+
+
+class LoopLease:
+    """A backend's part in the loop; nothing is started before its first post."""
+
+    def __init__(self) -> None:
+        self._shared: _Shared | None = None
+        self._is_over = False
+
+    def _joined(self) -> _Shared:
+        global _now  # noqa: PLW0603 - there is one for each process
+        with _guard:
+            if _now is None:
+                _now = _Shared()
+            _now.users.add(self)
+            self._shared = _now
+            return _now
+
+    @property
+    def hub(self) -> KeeperHub:
+        """The keeper's, for whoever runs in the loop."""
+        return (self._shared or self._joined()).hub
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the loop runs, as far as this backend is concerned."""
+        return self._shared is not None and self._shared.reactor.has_begun
+
+    def post(self, call: Callable[[], None]) -> None:
+        """See ReactorThread; after close nothing is begun."""
+        shared = self._shared
+        if shared is None:
+            if self._is_over:
+                return
+            shared = self._joined()
+        shared.reactor.post(call)
+
+    def register(self, fd: int, ready: Callable[[], object]) -> None:
+        """See ReactorThread."""
+        (self._shared or self._joined()).reactor.register(fd, ready)
+
+    def unregister(self, fd: int) -> None:
+        """See ReactorThread."""
+        (self._shared or self._joined()).reactor.unregister(fd)
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
+        """See ReactorThread."""
+        return (self._shared or self._joined()).reactor.call_later(delay, call)
+
+    def monotonic(self) -> float:
+        """Return seconds that only grow."""
+        return time.monotonic()
+
+    def run(self, call: Callable[[], None]) -> None:
+        """Run ``call`` in the loop and return when that is done; at once where there is none."""
+        shared = self._shared
+        if shared is None or not shared.reactor.has_begun or shared.reactor.is_current:
+            call()
+            return
+        waiter = LockWaiter()
+
+        def and_tell() -> None:
+            try:
+                call()
+            finally:
+                waiter.set()
+
+        shared.reactor.post(and_tell)
+        waiter.wait(None)
+
+    def close(self) -> None:
+        """Give it back; with the last one the loop ends, and is waited for."""
+        global _now  # noqa: PLW0603 - the same
+        with _guard:
+            self._is_over = True
+            shared = self._shared or _now
+            if shared is None or self not in shared.users:
+                return
+            shared.users.discard(self)
+            if shared.users:
+                return
+            if _now is shared:
+                _now = None
+        shared.reactor.close()
+
+
+def forget_in_child() -> None:
+    """In a forked child: close its copies; the next backend begins a loop of its own."""
+    global _guard, _now  # noqa: PLW0603 - another thread may have held the lock at the fork
+    _guard = threading.Lock()
+    shared, _now = _now, None
+    if shared is not None:
+        shared.hub.forget()
+        shared.reactor.forget()
