@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .config import Limits, LogPolicy, RestartPolicy, StopPolicy, VMConfig
 from .errors import (
+    AnswerTimeoutError,
     ConfigError,
     DuplicateNameError,
     ExitedBeforeReadyError,
@@ -46,13 +47,13 @@ if TYPE_CHECKING:
     from .manager._async import AsyncVMManager
 
 __all__ = [
-    "VM", "AsyncVMManager", "Backend", "ConfigError", "DuplicateNameError", "Exit",
-    "ExitedBeforeReadyError", "FakeBackend", "FakeProgram", "ForkedManagerError", "HealthReport",
-    "Limits", "LogLine", "LogPolicy", "ManagerClosedError", "NotExecutableError", "PolicyError",
-    "ProcVMError", "ProgramNotFoundError", "ProtocolError", "ReadyTimeoutError", "RemoteError",
-    "ResourceError", "RestartPolicy", "StartError", "StartInterruptedError", "StopError",
-    "StopPolicy", "SubprocessBackend", "Survivor", "UnreachableStateError", "Usage", "VMConfig",
-    "VMEvent", "VMManager", "VMNotFoundError", "VMState", "WaitTimeoutError",
+    "VM", "AnswerTimeoutError", "AsyncVMManager", "Backend", "ConfigError", "DuplicateNameError",
+    "Exit", "ExitedBeforeReadyError", "FakeBackend", "FakeProgram", "ForkedManagerError",
+    "HealthReport", "Limits", "LogLine", "LogPolicy", "ManagerClosedError", "NotExecutableError",
+    "PolicyError", "ProcVMError", "ProgramNotFoundError", "ProtocolError", "ReadyTimeoutError",
+    "RemoteError", "ResourceError", "RestartPolicy", "StartError", "StartInterruptedError",
+    "StopError", "StopPolicy", "SubprocessBackend", "Survivor", "UnreachableStateError", "Usage",
+    "VMConfig", "VMEvent", "VMManager", "VMNotFoundError", "VMState", "WaitTimeoutError",
     "WorkingDirectoryError", "probes", "protocol",
 ]  # fmt: skip
 

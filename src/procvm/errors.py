@@ -14,6 +14,7 @@ import attrs
 from .facts import Exit, LogLine, Survivor
 
 __all__ = [
+    "AnswerTimeoutError",
     "ConfigError",
     "DuplicateNameError",
     "ExitedBeforeReadyError",
@@ -320,3 +321,19 @@ class RemoteError(ProcVMError):
     def __str__(self) -> str:
         """Return what the other side said."""
         return self.message
+
+
+@attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
+class AnswerTimeoutError(ProcVMError, TimeoutError):
+    """The other side did not answer in time; what was asked may be done all the same."""
+
+    code: ClassVar[str] = "answer-timeout"
+    verb: str
+    timeout: float
+
+    def __str__(self) -> str:
+        """Say what was asked, and how to find out what became of it."""
+        return (
+            f"{self.verb}: no answer within {self.timeout:g} s; it may have been done all the "
+            "same: list() tells"
+        )

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import builtins
+import contextvars
+import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ..config import VMConfig, config_from
-from ..errors import (
-    ConfigError,
-    DuplicateNameError,
-    ExitedBeforeReadyError,
-    ManagerClosedError,
-    NotExecutableError,
-    PolicyError,
-    ProcVMError,
-    ProgramNotFoundError,
-    ProtocolError,
-    ReadyTimeoutError,
-    RemoteError,
-    ResourceError,
-    StartError,
-    StartInterruptedError,
-    StopError,
-    VMNotFoundError,
-    WorkingDirectoryError,
-)  # fmt: skip
+from ..errors import AnswerTimeoutError, ConfigError, ProtocolError, RemoteError
 from ..values import HealthReport
 from ._codec import Dialect, checked_dialect, decode_response, encode_request
 from ._messages import (
@@ -42,18 +27,11 @@ from ._messages import (
     VMInfo,
     VMsResult,
 )  # fmt: skip
+from ._revived import revived
 
 __all__ = ["Client"]
 
 T = TypeVar("T")
-
-_STARTS: dict[str, type[StartError]] = {
-    kind.code: kind
-    for kind in (
-        StartError, ProgramNotFoundError, NotExecutableError, WorkingDirectoryError,
-        ResourceError, ReadyTimeoutError, ExitedBeforeReadyError, StartInterruptedError,
-    )
-}  # fmt: skip
 
 
 class Client:
@@ -63,12 +41,27 @@ class Client:
         send: Carries a request and returns its response, both plain dicts; what it raises
             goes through.
         dialect: That of the Dispatcher at the other end.
+        timeout: Seconds to wait for an answer, then AnswerTimeoutError; None: as long as ``send``
+            does. With it ``send`` runs in a thread of its own and is left there when time is up,
+            and what it then returns is dropped: a transport that is a stream is to be closed.
+
+    Every verb raises RemoteError when the other side failed, in the extended dialect the error's
+    own class, and ProtocolError when what came back is no answer, or is to another request.
     """
 
     def __init__(
-        self, send: Callable[[dict[str, Any]], Any], *, dialect: Dialect = "documented"
+        self,
+        send: Callable[[dict[str, Any]], Any],
+        *,
+        dialect: Dialect = "documented",
+        timeout: float | None = None,
     ) -> None:
+        if timeout is not None and (
+            type(timeout) not in (int, float) or not math.isfinite(timeout) or timeout <= 0
+        ):
+            raise ConfigError("timeout", timeout, "must be a finite number of seconds above 0")
         self._send = send
+        self._timeout = timeout
         self._dialect: Dialect = dialect
         self._extended = checked_dialect(dialect)
 
@@ -101,39 +94,48 @@ class Client:
         return builtins.list(self._ask(GetVMs(time.time()), VMsResult).process)
 
     def _ask(self, message: Request, kind: type[T]) -> T:
-        response = self._send(encode_request(message, dialect=self._dialect))
-        result = decode_response(response).result
+        request = encode_request(message, dialect=self._dialect)
+        if self._timeout is None:
+            answer = self._send(request)
+        else:
+            answer = _sent(self._send, request, self._timeout)
+        response = decode_response(answer)
+        _check_echo(response.request, message)
+        result = response.result
         if isinstance(result, Failed):
-            raise _error(result, message) if self._extended else RemoteError(result.message)
+            raise revived(result, message) if self._extended else RemoteError(result.message)
         if not isinstance(result, kind):
             raise ProtocolError("result", f"is no answer to {message.method}")
         return result
 
 
-def _error(failed: Failed, message: Request) -> ProcVMError:
-    """Make the error of the other side anew, from what the envelope carries of it."""
-    code, detail = failed.code, failed.detail
-    config = message.config if isinstance(message, AllocateVM) else None
-    asked = message.vm_id if isinstance(message, (RemoveVM, ResetVM)) else ""
-    if code in _STARTS:
-        name = config.name if config else asked
-        why = detail.removeprefix(f"VM {name!r} did not start: ")
-        argv = config.command if config else ()
-        return _STARTS[code](why, name=name, vm_id=failed.vm_id, argv=argv)
-    if code == ConfigError.code and failed.field:
-        value = getattr(config, failed.field, None)
-        prefix = str(ConfigError(failed.field, value, ""))
-        return ConfigError(failed.field, value, detail.removeprefix(prefix))
-    if code in (ProtocolError.code, PolicyError.code) and failed.field:
-        placed: type[Any] = ProtocolError if code == ProtocolError.code else PolicyError
-        error: ProcVMError = placed(failed.field, detail.removeprefix(f"{failed.field}: "))
-        return error
-    if code == VMNotFoundError.code and asked:
-        return VMNotFoundError(asked)
-    if code == DuplicateNameError.code and config:
-        return DuplicateNameError(config.name)
-    if code == ManagerClosedError.code:
-        return ManagerClosedError(message.method)
-    if code == StopError.code and failed.vm_id:
-        return StopError(failed.vm_id, asked)
-    return RemoteError(detail or failed.message, code)
+def _check_echo(request: Any, message: Request) -> None:
+    """Refuse the late answer to an earlier request; what echoes nothing cannot be checked."""
+    for key in ("method", "timestamp"):
+        if isinstance(request, dict) and request.get(key, getattr(message, key)) != getattr(
+            message, key
+        ):
+            raise ProtocolError(f"request.{key}", "is of another request than the one sent")
+
+
+def _sent(send: Callable[[dict[str, Any]], Any], request: dict[str, Any], seconds: float) -> Any:
+    """Send in a thread and wait for it that long."""
+    answers: list[Any] = []
+    errors: list[BaseException] = []
+    done = threading.Event()
+
+    def run() -> None:
+        try:
+            answers.append(context.run(send, request))
+        except BaseException as e:  # noqa: BLE001 - it goes through, in the caller's thread
+            errors.append(e)
+        finally:
+            done.set()
+
+    context = contextvars.copy_context()
+    threading.Thread(target=run, name="procvm-client", daemon=True).start()
+    if not done.wait(min(seconds, threading.TIMEOUT_MAX)):
+        raise AnswerTimeoutError(request["method"], seconds)
+    if errors:
+        raise errors.pop()
+    return answers[0]
