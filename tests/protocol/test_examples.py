@@ -9,7 +9,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.mark.parametrize("name", ["over_http.py", "over_unix_socket.py"])
+@pytest.mark.parametrize("name", ["over_http.py", "over_unix_socket.py", "over_pipes.py"])
 def test_the_five_verbs_over_a_transport(name: str) -> None:
     script = str(EXAMPLES / name)
     done = subprocess.run(
