@@ -13,6 +13,7 @@ _DEEPEST = 100
 _MOST = 250_000
 _DIGITS = 4300
 _BITS_PER_DIGIT = 3.3219
+_ALWAYS_PRINTABLE = 2000  # bits: below the least limit of digits that Python can be given, 640
 _DICTS: tuple[type, ...] = (dict, collections.OrderedDict, collections.defaultdict)
 _type_name = type.__dict__["__name__"].__get__
 
@@ -146,8 +147,11 @@ def _encodes(text: str) -> bool:
 
 
 def _is_printable(number: int) -> bool:
+    bits = number.bit_length()
+    if bits < _ALWAYS_PRINTABLE:
+        return True
     digits = min(_DIGITS, sys.get_int_max_str_digits() or _DIGITS)
-    return number.bit_length() < digits * _BITS_PER_DIGIT - 4
+    return bits < digits * _BITS_PER_DIGIT - 4
 
 
 def plain_copy(value: Any) -> Any:
