@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fake_vm_manager", "vm_manager", "vm_manager_session"]
 
+pytest.register_assert_rewrite("procvm.testing.contract")  # a name alone: nothing is imported
+
 _LAST_LINES = 40
 _TITLE = "VM "  # how the title of each of our sections begins
 _SESSION = "vm_manager_session"

@@ -160,6 +160,13 @@ class Core:
         self.engine.close(self._tickets, grace)
         ticket.settle()
 
+    def abandon(self) -> None:
+        """Give up what does not answer: nobody waits for its backend any more, nor at exit."""
+        self.is_closed = True
+        for listener in self.engine.listeners:
+            listener.stop()
+        _open.discard(self)
+
 
 _open: set[Core] = set()
 _witnesses: list[Callable[[Core], None]] = []

@@ -5,7 +5,26 @@ What needs pytest or hypothesis imports it where it is used. Nothing of procvm i
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._fixture import vm_fixture
 from ._witness import Witness
 
-__all__ = ["Witness", "vm_fixture"]
+if TYPE_CHECKING:
+    from .contract import CHECKS, PROGRAMS, BackendContract, Bench, Check, Program, examine
+
+__all__ = [
+    "CHECKS", "PROGRAMS", "BackendContract", "Bench", "Check", "Program", "Witness", "examine",
+    "vm_fixture",
+]  # fmt: skip
+
+_CONTRACT = ("CHECKS", "PROGRAMS", "BackendContract", "Bench", "Check", "Program", "examine")
+
+
+def __getattr__(name: str) -> object:
+    """Load the contract when it is first used; the plugin needs none of it."""
+    if name in _CONTRACT:
+        from . import contract  # noqa: PLC0415 - the door stays light
+
+        return getattr(contract, name)
+    raise AttributeError(f"module 'procvm.testing' has no attribute {name!r}")

@@ -1,0 +1,166 @@
+"""A third party's backend is held to the contract, and wrong ones are found out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal as signals
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+pytest.register_assert_rewrite("third_backend")
+
+from third_backend import Running, ThirdBackend  # noqa: E402 - registered first
+
+from procvm import Backend  # noqa: E402
+from procvm.backends import Key  # noqa: E402
+from procvm.testing import CHECKS, BackendContract, examine  # noqa: E402
+
+
+class TestThird(BackendContract):
+    def make_backend(self) -> Backend:
+        return ThirdBackend()
+
+
+@pytest.mark.parametrize("check", CHECKS[:3], ids=lambda check: check.__name__)
+def test_the_checks_may_be_parametrised_as_well(check: Callable[[Any], None]) -> None:
+    examine(check, ThirdBackend)
+
+
+def test_a_check_that_cannot_apply_is_skipped_with_its_reason() -> None:
+    class Partly(TestThird):
+        does_not_apply = {"a_manager_is_no_data": "a reason"}  # noqa: RUF012 - as users write it
+
+    with pytest.raises(Exception, match="a reason") as caught:
+        Partly().test_a_manager_is_no_data()  # type: ignore[attr-defined] # attached
+    assert caught.typename == "SkipTest"
+
+
+# --- wrong ones -----------------------------------------------------------------------
+
+
+class InventsSuccess(ThirdBackend):
+    """What a signal ended is told as code 0."""
+
+    def _ended(self, key: Key, running: Running, code: int) -> None:
+        super()._ended(key, running, max(0, code))
+
+
+class TellsTheEndTooEarly(ThirdBackend):
+    """The exit is told while output is still on its way."""
+
+    def _wait(self, key: Key, running: Running, readers: Any) -> None:
+        code = running.process.wait()
+        self.post(lambda: self._ended(key, running, code))
+
+    def _wrote(self, key: Key, running: Running, stream: str, data: bytes) -> None:
+        if running.is_over:
+            self._sink.output(key, stream, data)
+        else:
+            self.post(lambda: self._wrote(key, running, stream, data))
+
+
+class KillsTheMainProcessAlone(ThirdBackend):
+    """What a program started outlives it."""
+
+    def _wait(self, key: Key, running: Running, readers: Any) -> None:
+        code = running.process.wait()
+        self.post(lambda: self._ended(key, running, code))
+
+
+class NeverKills(ThirdBackend):
+    """It asks, and goes on asking."""
+
+    def stop(self, key: Key, *, grace: float) -> None:
+        self.signal(key, signals.SIGTERM, to="main")
+
+
+class TellsFromAnyThread(ThirdBackend):
+    """Facts come from whichever thread saw them."""
+
+    def _wait(self, key: Key, running: Running, readers: Any) -> None:
+        for reader in readers:
+            reader.join()
+        self._ended(key, running, running.process.wait())
+
+
+class TakesAnyEngine(ThirdBackend):
+    """A second engine takes the first one's place."""
+
+    def open(self, sink: Any) -> None:
+        self._sink = sink
+
+
+class ForgetsToCancel(ThirdBackend):
+    """A timer that was cancelled fires all the same."""
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> Any:
+        timer = super().call_later(delay, call)
+        timer.cancel = lambda: None  # type: ignore[method-assign] # that is the bug
+        return timer
+
+
+class IgnoresWhatIsNotReady(ThirdBackend):
+    """A ready probe always passes."""
+
+    def watch(self, key: Key, role: str, probe: Any) -> None:
+        self._sink.probed(key, role, passed=True, words="surely")
+
+
+class CountsItsIdentities(ThirdBackend):
+    """The same identities in each backend, and few of them."""
+
+    def new_id(self) -> str:
+        return f"{random.randrange(1000):032x}"
+
+
+class TellsTwice(ThirdBackend):
+    """An end is told again."""
+
+    def _ended(self, key: Key, running: Running, code: int) -> None:
+        super()._ended(key, running, code)
+        super()._ended(key, running, code)
+
+
+WRONG: list[tuple[type[ThirdBackend], str, str]] = [  # the bug, the check that finds it, its words
+    (InventsSuccess, "an_end_by_a_signal_is_told_with_the_signal", ""),
+    (TellsTheEndTooEarly, "what_it_wrote_is_told_before_its_end", "output was told of what was"),
+    (KillsTheMainProcessAlone, "a_removal_returns_when_the_whole_tree_is_gone", "remove returned"),
+    (NeverKills, "what_does_not_hear_is_killed_at_the_end_of_its_grace", "for 1 s nothing came"),
+    (TellsFromAnyThread, "an_end_is_told_with_its_code", "outside of the loop"),
+    (TakesAnyEngine, "a_backend_has_one_engine", "no ConfigError was raised"),
+    (ForgetsToCancel, "timers_fire_in_the_order_of_their_times", "never"),
+    (IgnoresWhatIsNotReady, "what_is_not_ready_in_time_is_taken_away", "no ReadyTimeoutError"),
+    (CountsItsIdentities, "an_identity_is_128_bits_and_never_comes_twice", ""),
+    (TellsTwice, "an_end_is_told_with_its_code", "exited was told twice"),
+]
+
+
+@pytest.fixture
+def made() -> Iterator[list[ThirdBackend]]:
+    backends: list[ThirdBackend] = []
+    yield backends
+    for process in (process for backend in backends for process in backend.spawned):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signals.SIGKILL)
+    for backend in backends:
+        for thread in backend.waiting:
+            thread.join()
+        backend.close()
+
+
+@pytest.mark.parametrize(("kind", "name", "words"), WRONG, ids=[w[0].__name__ for w in WRONG])
+def test_a_wrong_backend_is_found_out(
+    kind: type[ThirdBackend], name: str, words: str, made: list[ThirdBackend]
+) -> None:
+    def make() -> ThirdBackend:
+        made.append(kind())
+        return made[-1]
+
+    (check,) = [check for check in CHECKS if check.__name__ == name]
+    with pytest.raises(AssertionError) as caught:
+        examine(check, make, patience=1.0)
+    assert words in str(caught.value) + " ".join(getattr(caught.value, "__notes__", ()))
