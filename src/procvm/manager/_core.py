@@ -129,13 +129,13 @@ class Core:
         """Remove everything and end the backend; return what could not be stopped."""
         if os.getpid() != self.owner or self.is_closed:
             return []
+        ticket = Ticket(self.backend, "close")
         with self._closing:  # one waits at a time: the next finds it closed
-            return [] if self.is_closed else self._finish_closing(grace)
+            return [] if self.is_closed else self._finish_closing(ticket, grace)
 
-    def _finish_closing(self, grace: float | None) -> list[StopError]:
+    def _finish_closing(self, ticket: Ticket, grace: float | None) -> list[StopError]:
         self.engine.is_closing = True
         if self._close_ticket is None:  # else an interrupted close has begun it
-            ticket = Ticket(self.backend, "close")
             try:
                 self.backend.post(lambda: self._begin_closing(ticket, grace))
             except StartError:  # no loop could be had: then nothing was ever started

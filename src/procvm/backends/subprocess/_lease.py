@@ -54,13 +54,12 @@ class LoopLease:
         return self._shared is not None and self._shared.reactor.has_begun
 
     def post(self, call: Callable[[], None]) -> None:
-        """See ReactorThread; after close nothing is begun."""
+        """See ReactorThread; after close nothing is begun, and late calls run at once."""
         shared = self._shared
-        if shared is None:
-            if self._is_over:
-                return
-            shared = self._joined()
-        shared.reactor.post(call)
+        if shared is None and self._is_over:
+            call()
+        else:
+            (shared or self._joined()).reactor.post(call)
 
     def register(self, fd: int, ready: Callable[[], object]) -> None:
         """See ReactorThread."""

@@ -50,6 +50,8 @@ class ReactorThread:
         self._is_asleep = True
         self._poller: Poller | None = None
         self._is_ended = False
+        self._is_over = False
+        self._afterwards = threading.RLock()
 
     @property
     def has_begun(self) -> bool:
@@ -59,13 +61,17 @@ class ReactorThread:
     def post(self, call: Callable[[], None]) -> None:
         """Run ``call`` in the loop, in order; from any thread.
 
+        After the end of the loop it runs at once: whoever posts late waits for an answer too.
+
         Raises:
             ResourceError: The first call of all, and there is no thread or descriptor for a loop.
         """
         if not self._has_begun:
             self._begin()
         self._calls.append(call)
-        if self._is_asleep:  # set before the loop looks at the calls for the last time
+        if self._is_over:  # set before the loop looks at the calls for the last time
+            self._run_calls()
+        elif self._is_asleep:  # set before the loop looks at the calls for the last time
             with self._waking:  # so that no descriptor is written that was closed meanwhile
                 if self._poller is not None:
                     self._poller.wake()
@@ -133,6 +139,14 @@ class ReactorThread:
                     self._perform(ready)
             if self._timers:
                 self._run_timers()
+        self._is_over = True
+        self._run_calls()
+
+    def _run_calls(self) -> None:
+        """Run what came after the loop, in whose thread ever; one at a time."""
+        with self._afterwards:
+            while self._calls:
+                self._perform(self._calls.popleft())
 
     def _patience(self) -> float | None:
         while self._timers and self._timers[0].call is None:
@@ -163,7 +177,10 @@ class ReactorThread:
             if self._is_ended:
                 return
             self._is_ended = True
+            if not self._has_begun:
+                self._is_over = True
         if self._poller is None:
+            self._run_calls()
             return
         self._poller.wake()
         if not self.is_current:
