@@ -55,7 +55,7 @@ main()
 
 
 @pytest.mark.parametrize(
-    "death", ["kill", "term", "segv", "exit", "exec", "raise", "sysexit", "worker"]
+    "death", ["kill", "term", "int", "segv", "exit", "exec", "raise", "sysexit", "worker"]
 )
 @pytest.mark.parametrize("containment", ["tree", "group"])
 def test_51_52_nothing_outlives_its_host(death: str, containment: str) -> None:
@@ -67,7 +67,12 @@ def test_51_52_nothing_outlives_its_host(death: str, containment: str) -> None:
         assert host.stdin is not None
         vm_id, worker = host.stdout.readline().split()
         assert marked(vm_id)
-        sent = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "segv": signal.SIGSEGV}
+        sent = {
+            "kill": signal.SIGKILL,
+            "term": signal.SIGTERM,
+            "int": signal.SIGINT,
+            "segv": signal.SIGSEGV,
+        }
         try:
             if death in sent or death == "worker":
                 host.send_signal(sent.get(death, signal.SIGKILL))

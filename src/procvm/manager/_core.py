@@ -143,10 +143,10 @@ class Core:
             self._close_ticket = ticket
         self.backend.block(self._close_ticket.waiter, None)
         errors = []
-        for ticket in list(self._tickets):
+        for removal in list(self._tickets):
             try:
-                self.backend.block(ticket.waiter, None)
-                ticket.result()
+                self.backend.block(removal.waiter, None)
+                removal.result()
             except StopError as e:
                 errors.append(e)
         self.is_closed = True

@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 import signal as signals
 import subprocess
-import threading
 from collections.abc import Mapping
 
 from ...errors import ProcVMError, StartError
 from ...facts import Survivor
 from ..base import Key, Plan, Timer
 from ._errors import start_error, translated
+from ._exits import exits_for
 from ._guard import Guard
 from ._holds import Holding, Reactor
 from ._launch import launch_words, user_words
-from ._members import MARKER, Look, Member, members, send
+from ._members import HAS_PROC, MARKER, Look, Member, members, send
 from ._spare import Spare
 
 __all__ = ["GroupHolder"]
@@ -29,6 +29,7 @@ _WEAKER = (
     "environment is not found"
 )
 _NO_GUARD = "nothing is taken away when this program is killed: its guard cannot run here"
+_GROUPS_ALONE = "when this program is killed, only the group of each program is taken away"
 _FIRST_LOOK, _SLOWEST_LOOK = 0.002, 0.05
 _PATIENCE_AFTER_KILL = 1.0
 _UNSURE_PASSES = 10  # an exec is over by then; who stays empty has cleared its environment
@@ -69,9 +70,12 @@ class GroupHolder:
         self._holding = holding
         self._held: dict[Key, _Held] = {}
         self._spare = Spare()
+        self._exits = exits_for(reactor)
         self._guard = Guard() if Guard.is_available() else None
         self.host_death = self._guard is not None
         self.degraded: tuple[str, ...] = (_WEAKER,) if self.host_death else (_WEAKER, _NO_GUARD)
+        if self.host_death and not HAS_PROC:
+            self.degraded += (_GROUPS_ALONE,)
 
     def spawn(self, key: Key, plan: Plan, env: Mapping[str, str]) -> None:
         """See Holder."""
@@ -135,33 +139,20 @@ class GroupHolder:
 
     def _watch(self, held: _Held) -> None:
         if held.handle is not None:
-            self._reactor.register(held.handle, lambda: self._ended(held))
+            self._reactor.register(held.handle, lambda: self._ended(held, None))
             return
+        self._exits.watch(held.pid, lambda status: self._ended(held, status))
 
-        def wait() -> None:
-            try:
-                os.waitid(os.P_PID, held.pid, os.WEXITED | os.WNOWAIT)
-            except ChildProcessError:
-                pass  # somebody else reaped it: told as lost
-            self._reactor.post(lambda: self._ended(held))
-
-        threading.Thread(target=wait, name="procvm-exit", daemon=True).start()
-
-    def _ended(self, held: _Held) -> None:
+    def _ended(self, held: _Held, told: int | None) -> None:
         if held.has_ended:
             return
         held.has_ended = True
         self._close_handle(held)
-        try:
-            status = os.waitid(os.P_PID, held.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
-        except ChildProcessError:
-            status = None
-        if status is None:
-            held.is_owned = False
-        elif status.si_code == os.CLD_EXITED:
-            held.code = status.si_status
+        if told is not None:
+            code = os.waitstatus_to_exitcode(told)
+            held.code, held.signal = (code, None) if code >= 0 else (None, -code)
         else:
-            held.signal = status.si_status
+            self._ask_status(held)
         look = self._left(held)
         if look.is_sure and not look.left:
             self._finish(held)
@@ -174,6 +165,19 @@ class GroupHolder:
             self._send(member, held.plan.config.stop.signal)
             self._send(member, signals.SIGCONT)
         self._look_again(held)
+
+    def _ask_status(self, held: _Held) -> None:
+        """Ask how it ended, and leave it unreaped: its number stays its own."""
+        try:
+            status = os.waitid(os.P_PID, held.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        except ChildProcessError:
+            status = None
+        if status is None:
+            held.is_owned = False
+        elif status.si_code == os.CLD_EXITED:
+            held.code = status.si_status
+        else:
+            held.signal = status.si_status
 
     def _left(self, held: _Held) -> Look:
         age = self._reactor.monotonic() - held.began
@@ -332,6 +336,7 @@ class GroupHolder:
     def close(self) -> None:
         """See Holder."""
         self._held.clear()
+        self._exits.close()
         self._spare.close()
         if self._guard is not None:
             self._guard.close()

@@ -7,6 +7,7 @@ alone never comes while a forked child of the host holds a copy of it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -18,7 +19,7 @@ _PATIENCE = 5.0
 
 def main(host: int) -> None:
     """Read what is to be guarded until the host is gone; then take it away."""
-    from _members import Member, members, send, start_of  # type: ignore[import-not-found] # noqa: PLC0415 - the folder of this script is on the path
+    from _members import HAS_PROC, Member, members, send, start_of  # type: ignore[import-not-found] # noqa: PLC0415 - the folder of this script is on the path
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -46,6 +47,11 @@ def main(host: int) -> None:
                 guarded[words[2]] = (int(words[0][1:]), int(words[1]))
             else:
                 guarded.pop(words[0][1:], None)
+    if not HAS_PROC:  # then the groups are all that can be seen from here
+        for pid, _ in guarded.values():
+            with contextlib.suppress(OSError):
+                os.killpg(pid, signal.SIGKILL)
+        return
     clean, end = 0, time.monotonic() + _PATIENCE
     while clean < 3 and time.monotonic() < end:  # noqa: PLR2004 - passes in a row
         clean += 1

@@ -19,6 +19,7 @@ DEAD = frozenset("ZXx")
 _KTHREADD = 2
 _MOST_FORKS = 1_000_000  # a second: more than the kernel's one lock over the numbers lets through
 _FEW = 256
+HAS_PROC = os.path.exists("/proc/self/stat")  # noqa: PTH110 - looked at once
 
 
 class Member(NamedTuple):
@@ -121,12 +122,13 @@ def members(root: int | None, vm_id: str, age: float = float("inf")) -> Look:
         age: Seconds since before the root was started: of a young one the numbers given out
             since are looked at alone, whatever the machine holds.
     """
+    if not HAS_PROC:
+        from ._portable import look  # noqa: PLC0415 - psutil is for systems without /proc
+
+        return Look([Member(*one) for one in look(root, vm_id, MARKER)], is_sure=True)
     some = _younger(root, age) if root is not None else None
-    try:
-        pids: Iterable[int] = some or [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a hot path
-    except OSError as e:
-        must_be_looked_at(e)
-        return Look([], is_sure=True)  # no /proc: the group is all that is known
+    names = () if some else os.listdir("/proc")  # noqa: PTH208 - a hot path
+    pids: Iterable[int] = some or [int(name) for name in names if name.isdigit()]
     stats = {stat.pid: stat for stat in map(stat_of, pids) if stat is not None}
     began = stats[root].start if root is not None and root in stats else 0
     marker = f"{MARKER}={vm_id}".encode()
@@ -159,23 +161,32 @@ def _with_descendants(family: set[int], stats: dict[int, _Stat]) -> set[int]:
 
 def start_of(pid: int) -> int | None:
     """Return when a process started, in ticks since boot; None when there is none."""
+    if not HAS_PROC:
+        from . import _portable  # noqa: PLC0415 - the same
+
+        return _portable.start_of(pid)
     stat = stat_of(pid)
     return None if stat is None else stat.start
 
 
 def send(member: Member, number: int) -> None:
     """Send a signal to this very process, never to one that has its number now."""
-    if hasattr(os, "pidfd_open"):
-        try:
-            handle = os.pidfd_open(member.pid)
-        except OSError as e:
-            must_be_looked_at(e)
-            return
-        try:
-            now = stat_of(member.pid)
-            if now is not None and now.start == member.start:
-                signals.pidfd_send_signal(handle, number)
-        except OSError as e:
-            must_be_looked_at(e)  # else gone meanwhile, or another user's: told as a survivor
-        finally:
-            os.close(handle)
+    if not hasattr(os, "pidfd_open"):
+        if start_of(member.pid) == member.start:  # the second best: another may come in between
+            try:
+                os.kill(member.pid, number)
+            except OSError:
+                pass  # gone meanwhile, or another user's
+        return
+    try:
+        handle = os.pidfd_open(member.pid)
+    except OSError as e:
+        must_be_looked_at(e)
+        return
+    try:
+        if start_of(member.pid) == member.start:
+            signals.pidfd_send_signal(handle, number)
+    except OSError as e:
+        must_be_looked_at(e)  # else gone meanwhile, or another user's: told as a survivor
+    finally:
+        os.close(handle)

@@ -1,0 +1,83 @@
+"""Limits and users: in force before the first instruction, in either containment."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import resource
+import sys
+
+import pytest
+
+from procvm import Limits, StartError, VMConfig, VMManager
+
+ASK = """
+import os, resource as r, json
+print(json.dumps({name: r.getrlimit(getattr(r, "RLIMIT_" + name))
+    for name in ("AS", "CPU", "NOFILE", "NPROC", "FSIZE", "CORE")}))
+print(json.dumps([os.getpriority(os.PRIO_PROCESS, 0), sorted(os.sched_getaffinity(0))]))
+"""
+
+
+def said(manager: VMManager, config: VMConfig) -> list[str]:
+    manager.allocate(config)
+    manager.wait(config.name, timeout=30)
+    return [str(line) for line in manager.logs(config.name)]
+
+
+def test_every_limit_is_in_force_from_the_first_instruction(manager: VMManager) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    nice = os.getpriority(os.PRIO_PROCESS, 0) + 3
+    limits = Limits(
+        memory=2**31, cpu_time=77, open_files=55, processes=5000, file_size=2**20, core=0,
+        nice=nice, cpu_affinity=[cpu],
+    )  # fmt: skip
+    lines = said(manager, VMConfig("x", [sys.executable, "-c", ASK], limits=limits))
+    wanted = {
+        "AS": [2**31] * 2, "CPU": [77] * 2, "NOFILE": [55] * 2, "NPROC": [5000] * 2,
+        "FSIZE": [2**20] * 2, "CORE": [0] * 2,
+    }  # fmt: skip
+    import json
+
+    assert json.loads(lines[0]) == wanted
+    assert json.loads(lines[1]) == [nice, [cpu]]
+
+
+def test_without_limits_a_program_has_the_hosts_of_this_moment(manager: VMManager) -> None:
+    said(manager, VMConfig("first", ["true"]))  # the keeper runs by now
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    umask = os.umask(0o027)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 7, hard))
+    try:
+        lines = said(manager, VMConfig("x", ["sh", "-c", "ulimit -n; umask"]))
+    finally:
+        os.umask(umask)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert lines == [str(soft - 7), "0027"]
+
+
+SHOW = "id -u; id -g; echo $HOME $USER $LOGNAME"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may run programs as another")
+def test_a_program_runs_as_its_user_with_home_and_name(manager: VMManager) -> None:
+    entry = next(one for one in pwd.getpwall() if one.pw_uid not in (0, os.getuid()))
+    lines = said(manager, VMConfig("x", ["sh", "-c", SHOW], user=entry.pw_name))
+    assert lines[:2] == [str(entry.pw_uid), str(entry.pw_gid)]
+    assert lines[2] == f"{entry.pw_dir} {entry.pw_name} {entry.pw_name}"
+    kept = VMConfig("y", ["sh", "-c", SHOW], user=entry.pw_uid, env={"HOME": "/kept"})
+    assert said(manager, kept)[2].startswith("/kept ")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may run programs as anybody")
+def test_without_the_right_a_user_is_refused_and_told(manager: VMManager) -> None:
+    with pytest.raises(StartError) as caught:
+        manager.allocate(VMConfig("x", ["true"], user=0))
+    assert caught.value.step == "user"
+    assert manager.list() == []
+
+
+def test_a_user_that_is_not_there_is_told(manager: VMManager) -> None:
+    with pytest.raises(StartError, match="no user") as caught:
+        manager.allocate(VMConfig("x", ["true"], user="no-such-user-here"))
+    assert caught.value.step == "user"
