@@ -29,6 +29,8 @@ _KINDS: dict[int, type[StartError]] = {
     errno.E2BIG: ResourceError,
     errno.EAGAIN: ResourceError,
     errno.ENOMEM: ResourceError,
+    errno.ENOSPC: ResourceError,
+    errno.EFBIG: ResourceError,
     errno.EMFILE: ResourceError,
     errno.ENFILE: ResourceError,
 }
@@ -38,6 +40,8 @@ _HINTS = {
     errno.EMFILE: "this process has no descriptor left: raise ulimit -n, or remove VMs",
     errno.ENFILE: "the machine has no descriptor left",
     errno.ENOMEM: "the machine has no memory left",
+    errno.ENOSPC: "there is no room left for what is to be said to the keeper",
+    errno.EFBIG: "the limit of a file's size is too small for what is to be said to the keeper",
     errno.ENOEXEC: "the system cannot run this file: it has no #! line",
 }
 

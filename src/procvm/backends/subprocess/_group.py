@@ -19,7 +19,7 @@ from ._exits import exits_for
 from ._guard import Guard
 from ._holds import Holding, Reactor
 from ._launch import launch_words, user_words
-from ._members import HAS_PROC, MARKER, Look, Member, members, send
+from ._members import HAS_PROC, MARKER, Look, Member, handle_of, members, send
 from ._spare import Spare
 
 __all__ = ["GroupHolder"]
@@ -116,13 +116,12 @@ class GroupHolder:
             stdout=ends[1], stderr=ends[3], start_new_session=True, **who,
         )  # fmt: skip
         held = _Held(key, plan, process, began)
-        if hasattr(os, "pidfd_open"):
-            try:
-                held.handle = os.pidfd_open(process.pid)
-            except OSError:
-                os.killpg(process.pid, signals.SIGKILL)
-                process.wait()
-                raise
+        try:
+            held.handle = handle_of(process.pid)
+        except OSError:
+            os.killpg(process.pid, signals.SIGKILL)
+            process.wait()
+            raise
         self._keep(held)
         return held
 
@@ -146,14 +145,17 @@ class GroupHolder:
     def _ended(self, held: _Held, told: int | None) -> None:
         if held.has_ended:
             return
-        held.has_ended = True
         self._close_handle(held)
         if told is not None:
             code = os.waitstatus_to_exitcode(told)
             held.code, held.signal = (code, None) if code >= 0 else (None, -code)
-        else:
-            self._ask_status(held)
+        elif not self._has_status(held):
+            self._exits.watch(held.pid, lambda status: self._ended(held, status))
+            return
+        held.has_ended = True
         look = self._left(held)
+        if look.is_sure and not look.left and not look.is_still:
+            look = self._left(held)  # what was hidden from one pass is seen by the next
         if look.is_sure and not look.left:
             self._finish(held)
             return
@@ -166,26 +168,34 @@ class GroupHolder:
             self._send(member, signals.SIGCONT)
         self._look_again(held)
 
-    def _ask_status(self, held: _Held) -> None:
-        """Ask how it ended, and leave it unreaped: its number stays its own."""
+    def _has_status(self, held: _Held) -> bool:
+        """Ask how it ended, and leave it unreaped; False: it is its tracer's until that ends."""
         try:
             status = os.waitid(os.P_PID, held.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
         except ChildProcessError:
-            status = None
-        if status is None:
             held.is_owned = False
-        elif status.si_code == os.CLD_EXITED:
+            return True
+        if status is None:
+            return False
+        if status.si_code == os.CLD_EXITED:
             held.code = status.si_status
         else:
             held.signal = status.si_status
+        return True
 
     def _left(self, held: _Held) -> Look:
         age = self._reactor.monotonic() - held.began
         root = held.pid if held.is_owned else None
-        return self._spare.lend(lambda: members(root, held.key.vm_id, age))
+        try:
+            return self._spare.lend(lambda: members(root, held.key.vm_id, age))
+        except OSError:
+            return Look([], is_sure=False, is_blind=True)
 
     def _send(self, member: Member, number: int) -> None:
-        self._spare.lend(lambda: send(member, number))
+        try:
+            self._spare.lend(lambda: send(member, number))
+        except OSError:
+            pass  # the next look finds it again
 
     def _tell_exit(self, held: _Held, *, tree_gone: bool) -> None:
         held.told_exit = True
@@ -202,7 +212,7 @@ class GroupHolder:
         """One pass: kill what is left when its time is up; done after two clean passes."""
         if held.key not in self._held:
             return
-        left, is_sure = self._left(held)
+        left, is_sure, _, is_blind = self._left(held)
         now = self._reactor.monotonic()
         overdue = held.deadline is not None and now >= held.deadline
         if left:
@@ -210,6 +220,10 @@ class GroupHolder:
             if overdue:
                 self._kill(held, left)
                 self._tell_survivors(held, left, now)
+        elif held.has_ended and is_blind:
+            if overdue:
+                self._kill(held, [])
+                self._tell_survivors(held, [], now)
         elif held.has_ended:
             held.clean += 1
             if held.clean > (1 if is_sure else _UNSURE_PASSES):

@@ -19,10 +19,15 @@ _PATIENCE = 5.0
 
 def main(host: int) -> None:
     """Read what is to be guarded until the host is gone; then take it away."""
-    from _members import HAS_PROC, Member, members, send, start_of  # type: ignore[import-not-found] # noqa: PLC0415 - the folder of this script is on the path
-
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    guarded = _listen(host)
+    if guarded:
+        _take_away(guarded)
+
+
+def _listen(host: int) -> dict[str, tuple[int, int]]:
+    """Return what is guarded when the host has died; nothing when it said that it needs none."""
     poll = select.poll()
     poll.register(0, select.POLLIN)
     if hasattr(os, "pidfd_open"):
@@ -37,16 +42,21 @@ def main(host: int) -> None:
         ready = [fd for fd, _ in poll.poll(0 if os.getppid() != host else None)]
         data = os.read(0, 65536) if 0 in ready else b""
         if not data:
-            break
+            return guarded
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             words = line.decode().split()
             if words == ["quit"]:
-                return
+                return {}
             if words[0][0] == "+":
                 guarded[words[2]] = (int(words[0][1:]), int(words[1]))
             else:
                 guarded.pop(words[0][1:], None)
+
+
+def _take_away(guarded: dict[str, tuple[int, int]]) -> None:
+    from _members import HAS_PROC, Member, members, send, start_of  # type: ignore[import-not-found] # noqa: PLC0415 - the folder of this script is on the path
+
     if not HAS_PROC:  # then the groups are all that can be seen from here
         for pid, _ in guarded.values():
             with contextlib.suppress(OSError):

@@ -41,6 +41,7 @@ sys.modules["keeper._program"].run(int(sys.argv[1]), int(sys.argv[2]))
 """
 _HOME = str(Path(sys.executable).resolve().parent) if sys.executable else "/"
 _RETRY = 0.002
+_FACTS = ("subreaper", "tag", "pidfd", "children", "base", "outermost")
 _TICK, _MOST_SILENT_TICKS = 0.25, 20  # 5 s in which the host itself ran
 _LATE = 0.5  # a tick that comes so late says that the host did not run
 _OWN_BITS = 30  # below them a tag tells trees and inner keepers apart, above them keepers
@@ -109,7 +110,7 @@ class Keeper:
         program = -1
         try:
             program = os.memfd_create("procvm-keeper")
-            os.write(program, _code())
+            _write_all(program, _code())
             os.lseek(program, 0, os.SEEK_SET)
             self.process = subprocess.Popen(  # noqa: S603 - our own program
                 [name, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), str(os.getpid())],
@@ -132,11 +133,19 @@ class Keeper:
     # --- to the keeper ------------------------------------------------------------------
 
     def say(self, request: tuple[Any, ...]) -> None:
-        """Send a request, or queue it until the keeper is up and takes it."""
+        """Send a request, or queue it until the keeper is up and takes it.
+
+        Raises:
+            OSError: It is too long for a message, and there is no room for it elsewhere.
+        """
         data, fd = marshal.dumps(request), None
         if len(data) > words.LONGEST:
             fd = os.memfd_create("procvm-request")
-            os.write(fd, data)
+            try:
+                _write_all(fd, data)
+            except OSError:
+                os.close(fd)
+                raise
             data = marshal.dumps((words.BIG,))
         self._waiting.append((data, fd))
         if self.is_up:
@@ -177,13 +186,13 @@ class Keeper:
 
     def _listen(self) -> None:
         try:
-            size, more, _, _ = self._socket.recvmsg_into(
+            size, more, flags, _ = self._socket.recvmsg_into(
                 [self._buffer], socket.CMSG_SPACE(256 * 4)
             )
         except BlockingIOError:
             return
         except OSError:
-            size, more = 0, []
+            size, more, flags = 0, [], 0
         fds: list[int] = []
         for level, kind, content in more:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -196,10 +205,9 @@ class Keeper:
             return
         self._heard = True
         try:
-            facts = marshal.loads(self._buffer[:size])  # noqa: S302 - our own keeper's
-            for fact in facts:
+            for fact in _facts(self._buffer[:size], flags):
                 self._hear(fact, fds)
-        except (ValueError, TypeError, EOFError, IndexError, KeyError) as e:
+        except Exception as e:  # noqa: BLE001 - whatever it said: it is believed no more
             self._end(f"the keeper answered nonsense: {e!r}"[:200])
         for fd in fds:
             os.close(fd)
@@ -210,9 +218,9 @@ class Keeper:
         if fact[0] != words.HELLO:
             self._tell(fact, fds)
             return
-        if fact[1] != words.VERSION:
-            raise ValueError("it speaks another version")
-        self.facts = fact[2]
+        if self.is_up or fact[1] != words.VERSION:
+            raise ValueError("it greets twice, or speaks another version")
+        self.facts = {name: fact[2][name] for name in _FACTS}
         self.is_up = True
         self._waiting.appendleft((marshal.dumps((words.HELLO, words.VERSION)), None))
         self._tell(fact, fds)
@@ -296,6 +304,19 @@ class Keeper:
         self._is_over = True
         self._socket.close()
         self.process.returncode = 0  # the parent's child: not to be waited for here
+
+
+def _facts(data: bytearray, flags: int) -> Any:
+    if flags & socket.MSG_TRUNC:
+        raise ValueError("a message of more than there may be")
+    return marshal.loads(data)  # noqa: S302 - our own keeper's
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    """Write all of it: where there is too little room a write is cut short, the next one fails."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def _encoded(env: dict[str, str]) -> dict[bytes, bytes]:

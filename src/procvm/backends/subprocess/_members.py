@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 __all__ = [
-    "DEAD", "MARKER", "Look", "Member", "environ_of", "members", "must_be_looked_at", "send",
-    "start_of", "stat_of",
+    "DEAD", "MARKER", "Look", "Member", "environ_of", "handle_of", "members", "must_be_looked_at",
+    "send", "start_of", "stat_of",
 ]  # fmt: skip
 
 MARKER = "PROCVM_VM"
@@ -73,10 +73,20 @@ def environ_of(pid: int) -> bytes | None:
 
 
 class Look(NamedTuple):
-    """What one pass over /proc found; ``is_sure`` unless somebody was in the middle of an exec."""
+    """What one pass over the processes found.
+
+    Attributes:
+        left: What lives of the tree beside its root.
+        is_sure: Nobody was in the middle of an exec, when a process shows no environment.
+        is_still: Nothing was forked meanwhile: a process that forks and ends between the listing
+            and the look at it hides its child from this pass.
+        is_blind: There was no descriptor to look with.
+    """
 
     left: list[Member]
     is_sure: bool
+    is_still: bool = True
+    is_blind: bool = False
 
 
 @functools.cache
@@ -89,19 +99,25 @@ def _highest() -> int:
         return 0
 
 
-def _younger(root: int, age: float) -> range | None:
-    """Return the numbers given out after ``root``, when they are few and did not begin anew.
-
-    The kernel gives them out in order, and names the last in /proc/loadavg (proc_loadavg(5)).
-    """
-    if age * _MOST_FORKS >= _highest():
-        return None
+def _last_number() -> int:
+    """Return the number given out last, proc_loadavg(5); 0 where that is not told."""
     try:
         with open("/proc/loadavg", "rb") as file:  # noqa: PTH123 - a hot path
-            last = int(file.read().split()[-1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return range(root, last + 1) if root <= last < root + _FEW else None
+            return int(file.read().split()[-1])
+    except OSError as e:
+        must_be_looked_at(e)
+        return 0
+    except (ValueError, IndexError):
+        return 0
+
+
+def _younger(root: int, last: int, age: float) -> range | None:
+    """Return the numbers given out after ``root``, when they are few and did not begin anew.
+
+    The kernel gives them out in order.
+    """
+    is_young = age * _MOST_FORKS < _highest()
+    return range(root, last + 1) if is_young and root <= last < root + _FEW else None
 
 
 def _is_thread(pid: int) -> bool:
@@ -126,7 +142,8 @@ def members(root: int | None, vm_id: str, age: float = float("inf")) -> Look:
         from ._portable import look  # noqa: PLC0415 - psutil is for systems without /proc
 
         return Look([Member(*one) for one in look(root, vm_id, MARKER)], is_sure=True)
-    some = _younger(root, age) if root is not None else None
+    last = _last_number()
+    some = _younger(root, last, age) if root is not None else None
     names = () if some else os.listdir("/proc")  # noqa: PTH208 - a hot path
     pids: Iterable[int] = some or [int(name) for name in names if name.isdigit()]
     stats = {stat.pid: stat for stat in map(stat_of, pids) if stat is not None}
@@ -147,7 +164,8 @@ def members(root: int | None, vm_id: str, age: float = float("inf")) -> Look:
     if some is not None:
         family = {pid for pid in family if not _is_thread(pid)}
     alive = (stats[pid] for pid in family if pid in stats and stats[pid].state not in DEAD)
-    return Look([Member(stat.pid, stat.start, stat.command) for stat in alive], is_sure)
+    left = [Member(stat.pid, stat.start, stat.command) for stat in alive]
+    return Look(left, is_sure, is_still=last == _last_number())
 
 
 def _with_descendants(family: set[int], stats: dict[int, _Stat]) -> set[int]:
@@ -169,24 +187,39 @@ def start_of(pid: int) -> int | None:
     return None if stat is None else stat.start
 
 
-def send(member: Member, number: int) -> None:
-    """Send a signal to this very process, never to one that has its number now."""
+def handle_of(pid: int) -> int | None:
+    """Return a pidfd; None where the system has none, or refuses them.
+
+    Raises:
+        OSError: The process is gone, or no descriptor is left.
+    """
     if not hasattr(os, "pidfd_open"):
-        if start_of(member.pid) == member.start:  # the second best: another may come in between
-            try:
-                os.kill(member.pid, number)
-            except OSError:
-                pass  # gone meanwhile, or another user's
-        return
+        return None
     try:
-        handle = os.pidfd_open(member.pid)
+        return os.pidfd_open(pid)
     except OSError as e:
-        must_be_looked_at(e)
-        return
+        if e.errno in (errno.ENOSYS, errno.EPERM, errno.EINVAL):
+            return None
+        raise
+
+
+def send(member: Member, number: int) -> None:
+    """Send a signal to this very process, never to one that has its number now.
+
+    Raises:
+        OSError: No descriptor is left to hold it by.
+    """
+    handle = None
     try:
-        if start_of(member.pid) == member.start:
+        handle = handle_of(member.pid)
+        if start_of(member.pid) != member.start:
+            return
+        if handle is not None:
             signals.pidfd_send_signal(handle, number)
+        else:
+            os.kill(member.pid, number)  # the second best: it was there a moment ago
     except OSError as e:
         must_be_looked_at(e)  # else gone meanwhile, or another user's: told as a survivor
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)

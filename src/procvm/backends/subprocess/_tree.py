@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from ...errors import StartError
@@ -29,6 +29,9 @@ __all__ = ["TreeHolder"]
 
 _OF_THE_KEEPER = ~((1 << 30) - 1)  # what all tags of one outermost keeper share
 _FIRST_SWEEP, _SLOWEST_SWEEP, _CLEAN_SWEEPS = 0.001, 0.2, 2
+_NO_INTERPRETER = frozenset({
+    errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.ELOOP,
+})  # fmt: skip
 _NO_TAG = (
     "processes cannot be tagged here: a daemon that has left its session and cleared its "
     "environment is only taken away at close"
@@ -74,8 +77,10 @@ class TreeHolder:
                 if self.containment == "tree":  # else it could do less than is needed
                     self._keeper = keeper
         except OSError as e:  # no descriptor or process is left
-            self._holding.held_failed(key, translated(e, plan))
-            return
+            if e.errno not in _NO_INTERPRETER:
+                self._holding.held_failed(key, translated(e, plan))
+                return
+            self._step_down(f"{sys.executable!r}: {e.strerror}")
         if self._keeper is not None:
             self._ask(self._keeper, key, plan, env)
         elif self._group is not None:
@@ -242,7 +247,9 @@ class TreeHolder:
             self._holding.held_gone(held.key)
 
     def _survived(self, held: _Held, alive: tuple[tuple[int, str], ...]) -> None:
-        self._holding.held_survived(held.key, tuple(Survivor(*one) for one in alive))
+        self._holding.held_survived(
+            held.key, tuple(Survivor(pid, command) for pid, command in alive)
+        )
 
     # --- when the keeper has died ---------------------------------------------------------
 
@@ -270,12 +277,11 @@ class TreeHolder:
         pause: float,
     ) -> None:  # fmt: skip
         """Kill until two looks in a row find nothing; then tell."""
-        tags, mask, since = what
-        left = self._spare.lend(lambda: sweep_tagged(tags, mask, since)) if tags else []
-        for held in lost:
-            if held.pid is not None and held.tag is None:
-                left += self._spare.lend(partial(sweep_marked, held.pid, held.key.vm_id))
-        clean = 0 if left else clean + 1
+        try:
+            left = self._spare.lend(lambda: _swept(lost, what))
+            clean = 0 if left else clean + 1
+        except OSError:  # nothing to look with: what is left is not known
+            left, clean = [], 0
         if clean >= _CLEAN_SWEEPS:
             for held in lost:
                 if self._keys.get(held.key) is held:
@@ -288,3 +294,12 @@ class TreeHolder:
         self._reactor.call_later(
             pause, lambda: self._sweep(lost, why, what, clean, min(2 * pause, _SLOWEST_SWEEP))
         )
+
+
+def _swept(lost: list[_Held], what: tuple[set[int], int, int]) -> list[Survivor]:
+    tags, mask, since = what
+    left = sweep_tagged(tags, mask, since) if tags else []
+    for held in lost:
+        if held.pid is not None and held.tag is None:
+            left += sweep_marked(held.pid, held.key.vm_id)
+    return left

@@ -171,15 +171,21 @@ def send(pid: bytes, parent: bytes, number: int) -> None:
     """Signal a descendant that may be reaped by its parent at any time, or not at all."""
     try:
         handle = posix.pidfd_open(int(pid), 0)
-    except OSError:
+    except ProcessLookupError:
         return
+    except OSError:
+        handle = -1  # none is to be had: the second best is to look just before
     try:
         if parent_of(pid) == parent:  # looked at while the number is held: it is nobody else's
-            _signal.pidfd_send_signal(handle, number)
+            if handle >= 0:
+                _signal.pidfd_send_signal(handle, number)
+            else:
+                posix.kill(int(pid), number)
     except OSError:
         pass  # the same
     finally:
-        posix.close(handle)
+        if handle >= 0:
+            posix.close(handle)
 
 
 def may_be_tagged(soft: int) -> bool:

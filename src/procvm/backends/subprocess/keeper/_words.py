@@ -7,7 +7,7 @@ of those that started. A request above ``LONGEST`` travels in a memfd, as ``(BIG
 from __future__ import annotations
 
 __all__ = [
-    "BASE", "BIG", "ENDED", "FAILED", "GONE", "HELLO", "LONGEST", "MARKER", "OF_A_TREE", "PING",
+    "BASE", "BIG", "ENDED", "FAILED", "GONE", "HELLO", "LONGEST", "MARKER", "PING",
     "PONG", "QUIT", "SIGNAL", "SPAWN", "STARTED", "STOP", "SURVIVED", "VERSION",
 ]  # fmt: skip
 
@@ -30,4 +30,3 @@ ENDED = "ended"  # (ENDED, id, code, signal, tree_gone)
 GONE = "gone"  # (GONE, id)
 SURVIVED = "survived"  # (SURVIVED, id, ((pid, command), ...))
 PONG = "pong"  # (PONG,)
-OF_A_TREE = frozenset({STARTED, FAILED, ENDED, GONE, SURVIVED})
