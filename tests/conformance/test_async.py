@@ -62,6 +62,6 @@ def test_lines_and_events_are_iterated() -> None:
             vm = await manager.allocate(VMConfig("says", ["echo", "hello"]))
             assert [str(line) async for line in manager.follow(vm)] == ["hello"]
             assert (await asyncio.wait_for(first, 30)).kind == "allocated"
-            await events.aclose()  # type: ignore[attr-defined] # an async generator
+            await events.aclose()
 
     asyncio.run(main())

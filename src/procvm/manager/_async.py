@@ -11,11 +11,12 @@ from typing import Any, Literal, Self
 
 from ..backends import Backend
 from ..config import VMConfig
-from ..engine import LineParser, Ticket
+from ..engine import Engine, LineParser, Ticket
 from ..errors import ProcVMError, VMNotFoundError, WaitTimeoutError
 from ..facts import LogLine, Usage
 from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
+from ._events import EventIterator
 from ._sync import Until, VMManager, seconds, wanted
 
 __all__ = ["AsyncVMManager"]
@@ -41,6 +42,13 @@ class _LoopWaiter:
         """Wait until it is woken (True) or time is up (False)."""
         done, _ = await asyncio.wait([self._future], timeout=timeout)
         return bool(done)
+
+
+def _unfollow(engine: Engine, vm_id: str, waiter: object) -> None:
+    """Forget a reader that was cancelled: a silent VM would keep it for long."""
+    entry = engine.entries.get(vm_id)
+    if entry is not None:
+        entry.followers[:] = [one for one in entry.followers if one is not waiter]
 
 
 class AsyncVMManager:
@@ -192,13 +200,22 @@ class AsyncVMManager:
                 seen = chunk.number
                 for line in parser.feed(chunk):
                     yield line
+                await asyncio.sleep(0)  # a flood is not to hold the loop
             if ended:
                 for line in parser.finish():
                     yield line
                 return
-            waiter, last = _LoopWaiter(), seen
-            self._core.backend.post(lambda w=waiter, n=last: engine.follow(vm_id, w, n))  # type: ignore[misc] # bound now
+            await self._more_output(vm_id, seen)
+
+    async def _more_output(self, vm_id: str, seen: int) -> None:
+        """Wait until there is output after ``seen``, or none will come."""
+        engine, waiter = self._core.engine, _LoopWaiter()
+        self._core.backend.post(lambda: engine.follow(vm_id, waiter, seen))
+        try:
             await waiter.wait()
+        except BaseException:
+            self._core.backend.post(lambda: _unfollow(engine, vm_id, waiter))
+            raise
 
     async def usage(self, vm: VM | str) -> Usage:
         """Return what a VM's whole tree uses now; zeros when nothing of it lives."""
@@ -208,21 +225,13 @@ class AsyncVMManager:
         """Call ``callback`` with every event to come, in order; return what undoes it."""
         return self._face.subscribe(callback)
 
-    async def events(self) -> AsyncIterator[VMEvent]:
-        """Iterate over every event to come, until the iterator is closed."""
-        loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[VMEvent] = asyncio.Queue()
+    def events(self) -> EventIterator:
+        """Iterate over every event from this call on, until the iterator or the manager is closed.
 
-        def put(event: VMEvent) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
-                loop.call_soon_threadsafe(queue.put_nowait, event)
-
-        undo = self._face.subscribe(put)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            undo()
+        It is heard from the call, not from the first step. ``await events.aclose()`` ends it; one
+        that is forgotten ends by itself.
+        """
+        return EventIterator(self._core)
 
     async def history(self, vm: VM | str | None = None) -> builtins.list[VMEvent]:
         """Return the last events, of one VM or of all; also after close."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from ..backends import Backend
+from ..backends import Backend, Listener
 from ..config import VMConfig
 from ..engine import Engine, Ticket
 from ..errors import (
@@ -48,6 +48,7 @@ class Core:
         self.owner = os.getpid()
         self.is_closed = False
         self._closing = threading.RLock()
+        self._listening = threading.Lock()
         self._close_ticket: Ticket | None = None
         self._tickets: list[Ticket] = []
         _open.add(self)
@@ -108,6 +109,19 @@ class Core:
     def cancel(self, ticket: Ticket) -> None:
         """Post that nobody waits for it any more."""
         self.backend.post(lambda: self.engine.cancel(ticket))
+
+    def add_listener(self, listener: Listener) -> None:
+        """Let it hear every event to come; any thread."""
+        self.check("subscribe")
+        with self._listening:
+            self.engine.listeners = [*self.engine.listeners, listener]
+
+    def drop_listener(self, listener: Listener) -> None:
+        """Let it hear no more; any thread, again is silent."""
+        listener.stop()
+        with self._listening:
+            kept = [one for one in self.engine.listeners if one is not listener]
+            self.engine.listeners = kept
 
     def block(self, ticket: Ticket, timeout: float | None = None) -> bool:
         """Block until the ticket is settled; an interrupted or timed-out command is taken back."""

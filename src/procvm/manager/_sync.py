@@ -266,15 +266,8 @@ class VMManager:
         """
         self._core.check("subscribe")
         listener = self._core.backend.listen(callback, name="procvm-subscriber")
-        listeners = self._core.engine.listeners
-        self._core.engine.listeners = [*listeners, listener]
-
-        def undo() -> None:
-            listener.stop()
-            kept = [one for one in self._core.engine.listeners if one is not listener]
-            self._core.engine.listeners = kept
-
-        return undo
+        self._core.add_listener(listener)
+        return lambda: self._core.drop_listener(listener)
 
     def history(self, vm: VM | str | None = None) -> builtins.list[VMEvent]:
         """Return the last events, of one VM or of all; also after close."""
