@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import random
+
+from procvm import FakeBackend, VMConfig, VMManager
+from procvm.backends.fake._clock import Clock
+
+
+def test_cancelled_calls_are_not_kept_while_time_stands_still() -> None:
+    backend = FakeBackend()
+    with VMManager(backend) as manager:
+        for _ in range(1000):
+            manager.remove(manager.allocate(VMConfig("web", "sleep 5")))
+        assert len(backend._clock._heap) <= 200
+
+
+def test_what_is_dropped_changes_no_order() -> None:
+    rng, clock, called = random.Random(1), Clock(), list[int]()
+    delays = [rng.choice([0.0, 1.0, rng.random()]) for _ in range(2000)]
+    timers = [
+        clock.call_later(delay, lambda number=number: called.append(number))  # type: ignore[misc]
+        for number, delay in enumerate(delays)
+    ]
+    kept = set(rng.sample(range(2000), 300))
+    for number in rng.sample(range(2000), 2000):
+        if number not in kept:
+            timers[number].cancel()
+            timers[number].cancel()
+    while clock.next_at() is not None:
+        clock.pop()()
+    assert called == sorted(kept, key=lambda number: (delays[number], number))
+    assert clock.pending == 0
