@@ -125,6 +125,13 @@ class TellsTwice(ThirdBackend):
         super()._ended(key, running, code)
 
 
+class LeavesItsLoop(ThirdBackend):
+    """Its thread goes on after close."""
+
+    def close(self) -> None:
+        self.post(lambda: None)
+
+
 WRONG: list[tuple[type[ThirdBackend], str, str]] = [  # the bug, the check that finds it, its words
     (InventsSuccess, "an_end_by_a_signal_is_told_with_the_signal", ""),
     (TellsTheEndTooEarly, "what_it_wrote_is_told_before_its_end", "output was told of what was"),
@@ -135,6 +142,7 @@ WRONG: list[tuple[type[ThirdBackend], str, str]] = [  # the bug, the check that 
     (ForgetsToCancel, "timers_fire_in_the_order_of_their_times", "never"),
     (IgnoresWhatIsNotReady, "what_is_not_ready_in_time_is_taken_away", "no ReadyTimeoutError"),
     (CountsItsIdentities, "an_identity_is_128_bits_and_never_comes_twice", ""),
+    (LeavesItsLoop, "a_closed_backend_leaves_no_thread_process_or_descriptor", "thread 'third'"),
     (TellsTwice, "an_end_is_told_with_its_code", "exited was told twice"),
 ]
 
@@ -149,7 +157,7 @@ def made() -> Iterator[list[ThirdBackend]]:
     for backend in backends:
         for thread in backend.waiting:
             thread.join()
-        backend.close()
+        ThirdBackend.close(backend)
 
 
 @pytest.mark.parametrize(("kind", "name", "words"), WRONG, ids=[w[0].__name__ for w in WRONG])

@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._fixture import vm_fixture
+from ._leaks import LeakError, no_leaks
 from ._witness import Witness
 
 if TYPE_CHECKING:
     from .contract import CHECKS, PROGRAMS, BackendContract, Bench, Check, Program, examine
 
 __all__ = [
-    "CHECKS", "PROGRAMS", "BackendContract", "Bench", "Check", "Program", "Witness", "examine",
-    "vm_fixture",
+    "CHECKS", "PROGRAMS", "BackendContract", "Bench", "Check", "LeakError", "Program", "Witness",
+    "examine", "no_leaks", "vm_fixture",
 ]  # fmt: skip
 
 _CONTRACT = ("CHECKS", "PROGRAMS", "BackendContract", "Bench", "Check", "Program", "examine")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..backends.subprocess import marked, put_down
+from ..backends.subprocess import Member, marked, put_down
 from ..facts import Survivor
 from ..manager import on_open, open_cores
 from ..values import VM
@@ -47,18 +47,16 @@ class Witness:
         for core, ticket in tickets:
             core.block(ticket)
 
+    def strays(self) -> list[Member]:
+        """Return what lives of VMs that nobody manages any more."""
+        vm_ids = {event.vm.vm_id for core in self._seen for event in core.engine.history}
+        managed = {vm_id for core in open_cores() for vm_id in core.engine.entries.copy()}
+        return marked(vm_ids - managed) if vm_ids - managed else []
+
     def leftovers(self) -> list[Survivor]:
-        """Kill what lives of the managers closed since the last call, and name it."""
-        closed = [core for core in self._seen if core.is_closed]
+        """Kill what lives of VMs that nobody manages any more, name it, and forget them."""
+        left = self.strays() if any(core.is_closed for core in self._seen) else []
         self._seen[:] = [core for core in self._seen if not core.is_closed]
-        vm_ids = {event.vm.vm_id for core in closed for event in core.engine.history}
-        return take_away(vm_ids) if vm_ids else []
-
-
-def take_away(vm_ids: set[str]) -> list[Survivor]:
-    """Kill what lives of VMs that nobody manages any more, and name it."""
-    managed = {vm_id for core in open_cores() for vm_id in core.engine.entries.copy()}
-    left = marked(vm_ids - managed)
-    for member in left:
-        put_down(member)
-    return [Survivor(member.pid, member.command) for member in left]
+        for member in left:
+            put_down(member)
+        return [Survivor(member.pid, member.command) for member in left]

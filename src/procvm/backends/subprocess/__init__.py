@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._backend import SubprocessBackend
+from ._members import Member
 
 if TYPE_CHECKING:
     from ._census import below, marked, put_down
 
-__all__ = ["SubprocessBackend", "below", "marked", "put_down"]
+__all__ = ["Member", "SubprocessBackend", "below", "marked", "put_down"]
 
 
 def __getattr__(name: str) -> object:

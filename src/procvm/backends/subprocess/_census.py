@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal as signals
@@ -14,16 +15,39 @@ from ._members import DEAD, MARKER, Member, environ_of, send, stat_of
 
 __all__ = ["below", "marked", "put_down"]
 
+_HAS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # noqa: PTH110 - once
 _HAS_PROC = os.path.exists("/proc/self/stat")  # noqa: PTH110 - looked at once
 
 
 def below() -> list[Member]:
-    """Return the living descendants of this process, each with its whole argv."""
-    return [
-        _member(process)
-        for process in psutil.Process().children(recursive=True)
-        if _is_alive(process)
-    ]
+    """Return the descendants of this process, each with its whole argv, also the unreaped."""
+    if not _HAS_CHILDREN:
+        return [_member(process) for process in psutil.Process().children(recursive=True)]
+    found: dict[int, Member] = {}
+    parents = [os.getpid()]
+    while parents:
+        born = [pid for pid in _children(parents.pop()) if pid not in found]
+        for pid in born:
+            with contextlib.suppress(psutil.Error):  # gone meanwhile
+                found[pid] = _member(psutil.Process(pid))
+        parents += born
+    return list(found.values())
+
+
+def _children(parent: int) -> list[int]:
+    """Return its children from the kernel's own list, the cost of which is theirs alone."""
+    found: list[int] = []
+    try:
+        tasks = os.listdir(f"/proc/{parent}/task")  # noqa: PTH208 - a hot path
+    except OSError:
+        return found  # gone meanwhile
+    for task in tasks:
+        try:
+            with open(f"/proc/{parent}/task/{task}/children", "rb") as file:  # noqa: PTH123 - the same
+                found += map(int, file.read().split())
+        except OSError:
+            continue  # this thread is gone meanwhile
+    return found
 
 
 def marked(vm_ids: Collection[str]) -> list[Member]:
@@ -80,7 +104,7 @@ def _is_alive(process: psutil.Process) -> bool:
 def _member(process: psutil.Process) -> Member:
     stat = stat_of(process.pid)
     if stat is not None and stat.state in DEAD:
-        return Member(process.pid, stat.start, "")
+        return Member(process.pid, stat.start, f"{stat.command}, ended and not reaped")
     try:
         argv = shlex.join(process.cmdline()) or process.name()
     except psutil.Error:

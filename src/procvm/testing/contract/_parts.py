@@ -8,6 +8,7 @@ from typing import Any
 
 from ...errors import ConfigError, StartError
 from ...manager import VMManager
+from .._leaks import no_leaks
 from ._bench import Bench, Check, raises
 
 __all__ = ["CHECKS"]
@@ -168,6 +169,14 @@ def a_backend_closes_twice_and_unused(bench: Bench) -> None:
     assert isinstance(bench.backend.capabilities.degraded, tuple)
 
 
+def a_closed_backend_leaves_no_thread_process_or_descriptor(bench: Bench) -> None:
+    """What it needed for itself ends with it."""
+    with no_leaks(patience=bench.patience):
+        manager = VMManager(bench.make())
+        manager.allocate(bench.config("web"))
+        manager.close()
+
+
 CHECKS: tuple[Check, ...] = (
     a_backend_has_one_engine, an_identity_is_128_bits_and_never_comes_twice,
     chance_lies_between_minus_one_and_one, monotonic_time_never_falls,
@@ -175,4 +184,5 @@ CHECKS: tuple[Check, ...] = (
     timers_fire_in_the_order_of_their_times,
     a_listener_gets_all_in_order_and_its_failures_are_its_own, to_look_starts_nothing,
     what_nothing_of_lives_uses_nothing, a_backend_closes_twice_and_unused,
+    a_closed_backend_leaves_no_thread_process_or_descriptor,
 )  # fmt: skip
