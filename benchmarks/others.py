@@ -48,7 +48,7 @@ class XProcess(Base):
 
         self.folder = tempfile.TemporaryDirectory()
         self.starter = Starter
-        root = py.path.local(self.folder.name)  # noqa: PTH124 - what it takes
+        root = py.path.local(self.folder.name)
         quiet = SimpleNamespace(debug=lambda *_: None)
         self.process = XProcess(SimpleNamespace(), root, quiet)
         return self

@@ -183,9 +183,32 @@ class GroupHolder:
             held.signal = status.si_status
         return True
 
+    def _is_its_own(self, held: _Held) -> bool:
+        """Look, just before the number is used, whether somebody else has reaped it meanwhile.
+
+        Then it may be another's, even another child's of this very process.
+        """
+        if not held.is_owned:
+            return False
+        try:
+            if held.has_ended:
+                held.is_owned = self._is_zombie(held.pid)
+            elif held.handle is not None:
+                signals.pidfd_send_signal(held.handle, 0)
+        except (ProcessLookupError, ChildProcessError):
+            held.is_owned = False
+        except PermissionError:
+            pass  # another user's by now, and there
+        return held.is_owned
+
+    def _is_zombie(self, pid: int) -> bool:
+        if not hasattr(os, "waitid"):  # on some systems nothing but a reaping look is to be had
+            return True
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
     def _left(self, held: _Held) -> Look:
         age = self._reactor.monotonic() - held.began
-        root = held.pid if held.is_owned else None
+        root = held.pid if self._is_its_own(held) else None
         try:
             return self._spare.lend(lambda: members(root, held.key.vm_id, age))
         except OSError:
@@ -245,13 +268,14 @@ class GroupHolder:
             self._holding.held_survived(held.key, who)
 
     def _kill(self, held: _Held, left: list[Member]) -> None:
-        if held.is_owned:
-            self._signal_group(held, signals.SIGKILL)
+        self._signal_group(held, signals.SIGKILL)
         for member in left:
             self._send(member, signals.SIGKILL)
 
     def _signal_group(self, held: _Held, number: int) -> None:
-        """Signal the group; its leader is not reaped, so the number is its own."""
+        """Signal the group, while its leader is not reaped and the number so its own."""
+        if not self._is_its_own(held):
+            return
         try:
             os.killpg(held.pid, number)
         except (ProcessLookupError, PermissionError):
@@ -271,9 +295,9 @@ class GroupHolder:
     def _finish(self, held: _Held) -> None:
         if held.timer is not None:
             held.timer.cancel()
-        if held.is_owned:
+        if self._is_its_own(held):
             try:
-                os.waitpid(held.pid, 0)
+                os.waitpid(held.pid, os.WNOHANG)
             except ChildProcessError:
                 pass  # reaped elsewhere since we looked: its status is known all the same
         held.process.returncode = held.code if held.code is not None else -(held.signal or 0)
@@ -332,8 +356,7 @@ class GroupHolder:
             self._signal_main(held, number)
             return
         outside = self._left(held).left
-        if held.is_owned:
-            self._signal_group(held, number)
+        self._signal_group(held, number)
         for member in outside:
             if not held.is_owned or _group_of(member.pid) != held.pid:
                 self._send(member, number)
