@@ -181,17 +181,19 @@ def test_an_error_that_is_none_of_ours_is_a_remote_error() -> None:
         assert "secret" not in str(met)
 
 
+DETAILS = ["", "x", "VM ", ": ", "VM 'a' is b", "x" * 10**6, ": " * 10**5]
+
+
 @pytest.mark.parametrize("code", sorted({kind.code for kind in _classes()} | {"x", "internal"}))
-@pytest.mark.parametrize(
-    "detail", ["", "x", "VM ", ": ", "VM 'a' is b", "x" * 10**6, ": " * 10**5], ids=len
-)
-def test_any_sentence_with_any_code_is_some_error(code: str, detail: str) -> None:
-    error = {"code": code, "message": detail, "field": "name"}
+def test_any_sentence_with_any_code_is_some_error(code: str) -> None:
+    error = {"code": code, "field": "name"}
     result = {"status": "failed", "message": "process failed to start", "error": error}
     client = Client(lambda request: {"request": request, "result": result}, dialect="extended")
-    with pytest.raises(ProcVMError) as caught:
-        client.allocate(VMConfig("web", "x"))
-    assert detail in "".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
+    for detail in DETAILS:
+        error["message"] = detail
+        with pytest.raises(ProcVMError) as caught:
+            client.allocate(VMConfig("web", "x"))
+        assert detail in "".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
 
 
 def test_the_errors_of_real_starts_come_back_with_their_facts() -> None:

@@ -12,7 +12,7 @@ MOST = 2000  # blocks that may be held for other reasons: interned text, caches 
 def test_hostile_requests_are_answered_and_nothing_of_them_is_kept() -> None:
     with VMManager(FakeBackend()) as manager:
         host = hostile.Host.on(manager)
-        hostile.run(host, 1000, 0)
+        hostile.run(host, 500, 0)
         held = hostile.run(host, 2000, 1)
     assert host.succeeded > 100  # the good ones among them, so that something was done
     blocks = [one.blocks for one in held]
