@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["docs/tutorial.md", "docs/envelope.md", "docs/backends.md"])
+PAGES = ["tutorial", "async", "envelope", "backends"]
+
+
+@pytest.mark.parametrize("page", [f"docs/{page}.md" for page in PAGES])
 def test_the_blocks_of_a_page_run_one_after_the_other(page: str) -> None:
     blocks = BLOCK.findall((ROOT / page).read_text())
     assert blocks
