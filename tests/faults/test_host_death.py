@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ PROGRAM = """
 import multiprocessing, os, signal, sys, time
 from procvm import SubprocessBackend, VMConfig, VMManager
 
+again = "import time; time.sleep(1000)"
+
 def main():
     manager = VMManager(SubprocessBackend(sys.argv[2]))
     tree = "sleep 1000 & setsid sleep 1000 & echo up; wait"
@@ -44,6 +47,7 @@ def main():
     sys.stdin.readline()
     ends = {
         "exit": lambda: os._exit(3),
+        "self": lambda: os.execv(sys.executable, [sys.executable, "-c", again]),
         "exec": lambda: os.execv("/bin/true", ["true"]),
         "raise": lambda: 1 / 0,
         "sysexit": lambda: sys.exit(3),
@@ -55,7 +59,7 @@ main()
 
 
 @pytest.mark.parametrize(
-    "death", ["kill", "term", "int", "segv", "exit", "exec", "raise", "sysexit", "worker"]
+    "death", ["kill", "term", "int", "segv", "exit", "exec", "self", "raise", "sysexit", "worker"]
 )
 @pytest.mark.parametrize("containment", ["tree", "group"])
 def test_51_52_nothing_outlives_its_host(death: str, containment: str) -> None:
@@ -79,11 +83,58 @@ def test_51_52_nothing_outlives_its_host(death: str, containment: str) -> None:
             else:
                 host.stdin.write("\n")
                 host.stdin.flush()
-            host.wait(60)
+            if death != "self":  # the same process, living on as another program
+                host.wait(60)
             deadline = time.monotonic() + 30
             while marked(vm_id) and time.monotonic() < deadline:
                 time.sleep(0.01)  # the guard is nobody's child now: there is no event to wait for
             assert marked(vm_id) == []
+            assert (host.poll() is None) == (death == "self")
         finally:
+            host.kill()
             if int(worker):
                 os.kill(int(worker), signal.SIGKILL)
+
+
+ALLOCATING = """
+import sys
+from procvm import *
+manager = VMManager(SubprocessBackend(sys.argv[1]))
+print(flush=True)
+for number in range(100_000):
+    vm = manager.allocate(VMConfig(str(number), ["sleep", "1000"], env={"MADE_BY": sys.argv[2]}))
+"""
+
+
+@pytest.mark.parametrize("containment", ["tree", "group"])
+def test_51_a_host_killed_while_it_allocates_leaves_nothing(
+    containment: str,
+) -> None:
+    for number in range(8):
+        mark = uuid.uuid4().hex
+        with subprocess.Popen(
+            [sys.executable, "-c", ALLOCATING, containment, mark], stdout=subprocess.PIPE
+        ) as host:
+            assert host.stdout is not None
+            host.stdout.readline()
+            deadline = time.monotonic() + 30
+            while not carrying(mark) and time.monotonic() < deadline:
+                pass  # until it has begun to
+            time.sleep(0.0007 * number)  # any moment of one that follows
+            host.kill()
+        deadline = time.monotonic() + 30
+        while carrying(mark) and time.monotonic() < deadline:
+            time.sleep(0.01)  # nobody's child: there is no event to wait for
+        assert carrying(mark) == []
+
+
+def carrying(mark: str) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if f"MADE_BY={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(entry.name)
+            except OSError:
+                continue
+    return found

@@ -87,6 +87,8 @@ class GroupHolder:
         except (OSError, ValueError, subprocess.SubprocessError, ProcVMError) as e:
             for end in ends:
                 os.close(end)
+            if self._guard is not None:
+                self._guard.let_go(key.vm_id)
             self._holding.held_failed(key, self._told(e, plan))
             return
         os.close(ends[1])
@@ -110,6 +112,7 @@ class GroupHolder:
     def _start(self, key: Key, plan: Plan, env: dict[str, str], ends: list[int]) -> _Held:
         who, env = user_words(plan, env)
         executable, argv = launch_words(plan)
+        self._expect(key.vm_id)
         began = self._reactor.monotonic()
         process = subprocess.Popen(  # noqa: S603 - running programs is what this is for
             argv, executable=executable, cwd=plan.directory, env=env, stdin=subprocess.DEVNULL,
@@ -122,16 +125,16 @@ class GroupHolder:
             os.killpg(process.pid, signals.SIGKILL)
             process.wait()
             raise
-        self._keep(held)
+        if self._guard is not None:
+            self._guard.keep(held.pid, key.vm_id)
         return held
 
-    def _keep(self, held: _Held) -> None:
-        """Let the guard know; without it the promise is weaker, and said to be."""
+    def _expect(self, vm_id: str) -> None:
+        """Let the guard know, before there is a process; without it the promise is weaker."""
         if self._guard is None:
             return
         try:
-            guard = self._guard
-            self._spare.lend(lambda: guard.keep(held.pid, held.key.vm_id))
+            self._guard.expect(vm_id)
         except OSError:
             self._guard, self.host_death = None, False
             self.degraded = (_WEAKER, _NO_GUARD)

@@ -27,15 +27,23 @@ class Guard:
         """Tell whether there is an interpreter to run it."""
         return bool(sys.executable)
 
-    def keep(self, pid: int, vm_id: str) -> None:
-        """Guard one more tree; starts the guard where it does not run.
+    def expect(self, vm_id: str) -> None:
+        """Guard what is about to be started; starts the guard where it does not run.
 
         Raises:
             OSError: It cannot be started: no descriptor or process is left.
         """
         if self._process is None or self._process.poll() is not None:
             self._start()
-        self._say(f"+{pid} {start_of(pid) or 0} {vm_id}\n")
+        self._say(f"+0 0 {vm_id}\n")
+
+    def keep(self, pid: int, vm_id: str) -> None:
+        """Guard a tree that was expected, now that its main process is known."""
+        try:
+            start = start_of(pid) or 0
+        except OSError:  # no descriptor to look with: it is known by its group and marker
+            start = 0
+        self._say(f"+{pid} {start} {vm_id}\n")
 
     def let_go(self, vm_id: str) -> None:
         """Guard it no more: nothing of it lives."""

@@ -1,8 +1,9 @@
 """The guard: a small process that takes everything away when its host has died.
 
 Run as a script by the host, never imported. It reads lines from its standard input
-("+PID START VM_ID", "-VM_ID", "quit") and watches the host by a pidfd as well: the end of a pipe
-alone never comes while a forked child of the host holds a copy of it.
+("+0 0 VM_ID" before a start, "+PID START VM_ID" after it, "-VM_ID", "quit") and watches the host
+by a pidfd as well: the end of a pipe alone never comes while a forked child of the host holds a
+copy of it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import time
 
 _PATIENCE = 5.0
+_FOR_A_START = 0.5  # seconds: the host died between a fork and its exec, which goes on
 
 
 def main(host: int) -> None:
@@ -59,17 +61,22 @@ def _take_away(guarded: dict[str, tuple[int, int]]) -> None:
 
     if not HAS_PROC:  # then the groups are all that can be seen from here
         for pid, _ in guarded.values():
-            with contextlib.suppress(OSError):
-                os.killpg(pid, signal.SIGKILL)
+            if pid:
+                with contextlib.suppress(OSError):
+                    os.killpg(pid, signal.SIGKILL)
         return
-    clean, end = 0, time.monotonic() + _PATIENCE
-    while clean < 3 and time.monotonic() < end:  # noqa: PLR2004 - passes in a row
+    clean, began = 0, time.monotonic()
+    end, least = began + _PATIENCE, began
+    if any(pid == 0 for pid, _ in guarded.values()):
+        least += _FOR_A_START
+    while (clean < 3 or time.monotonic() < least) and time.monotonic() < end:  # noqa: PLR2004 - passes in a row
         clean += 1
         for vm_id, (pid, start) in guarded.items():
-            now = start_of(pid)
-            is_ours = now in (None, start)  # a group's number is not reused while it has members
+            now = start_of(pid) if pid else None
+            # a group's number is not reused while it has members
+            is_ours = pid != 0 and now in (None, start)
             left = members(pid if is_ours else None, vm_id).left
-            if now == start:
+            if pid and now == start:
                 left.append(Member(pid, start, ""))
             for member in left:
                 clean = 0
