@@ -75,7 +75,7 @@ class Unix(Probe):
 
 @attrs.frozen(kw_only=True)
 class File(Probe):
-    """Passes when a file exists."""
+    """Passes when a file exists, also one that an earlier life has left."""
 
     kind = "file"
     path: str = attrs.field(validator=_text)

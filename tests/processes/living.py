@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from dying import dies_with_its_host
 
 from procvm import VM, RestartPolicy, SubprocessBackend, VMConfig, VMManager, VMState
 
@@ -134,7 +135,9 @@ def live_through(
     processes: int = 1,
     ports: tuple[int, ...] = (),
 ) -> VMManager:
-    """Start, kill from outside, come back, reset, remove; return the closed manager.
+    """Start, kill from outside, come back, reset, remove, and start again under a host that dies.
+
+    Returns the first, closed manager.
 
     Args:
         config: What to run; it is made to restart on failure.
@@ -179,4 +182,6 @@ def live_through(
         assert manager.remove(anew).state is VMState.REMOVED
         life.nothing_is_left()
         assert not any(is_held(port) for port in ports)
+    dies_with_its_host(config, containment, serves, processes)
+    assert not any(is_held(port) for port in ports)
     return manager
