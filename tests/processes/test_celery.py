@@ -1,4 +1,4 @@
-"""A celery worker over its filesystem broker: slow to start, and slow to stop politely."""
+"""A celery worker over its filesystem broker: slow to stop politely."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from living import AGAIN, live_through, need
-
-from procvm import VMConfig, probes
+from living import live_through
+from page import config_on_page, on_path
 
 APP = """
 from pathlib import Path
@@ -28,24 +27,19 @@ app.conf.broker_transport_options = {
 def add(x, y):
     return x + y
 """
-ASK = "from tasks import add; assert add.delay(2, 3).get(timeout=30) == 5"
+ASK = [sys.executable, "-c", "from tasks import add; assert add.delay(2, 3).get(timeout=30) == 5"]
 
 
 @pytest.mark.timeout(240)
-def test_celery_with_two_children_lives_through(tmp_path: Path) -> None:
-    need("celery")
-    (tmp_path / "tasks.py").write_text(APP)
-    config = VMConfig(
-        "celery",
-        [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-c", "2", "-l", "INFO"],
-        path=tmp_path,
-        env={"PYTHONWARNINGS": "ignore"},
-        ready=probes.log(r"celery@\S+ ready", timeout=60),
-        restart=AGAIN,
-    )
+def test_celery_with_two_children_lives_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_path(monkeypatch, "celery")
+    monkeypatch.chdir(tmp_path)
+    Path("tasks.py").write_text(APP)
 
     def serves() -> None:
-        subprocess.run([sys.executable, "-c", ASK], cwd=tmp_path, check=True, timeout=60)
+        subprocess.run(ASK, check=True, timeout=60)
 
-    manager = live_through(config, "tree", serves=serves, processes=3)
+    manager = live_through(config_on_page("celery"), "tree", serves=serves, processes=3)
     assert "worker: Warm shutdown" in "\n".join(map(str, manager.logs(manager.history()[-1].vm)))

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
-from living import AGAIN, BOTH, free_port, get, live_through
-
-from procvm import VMConfig, probes
+from living import BOTH, free_port, get, live_through
+from page import config_on_page
 
 
 @BOTH
 def test_the_http_server_lives_through(containment: str) -> None:
     port = free_port()
-    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
-    config = VMConfig("http", command, ready=probes.tcp(port), restart=AGAIN)
 
     def serves() -> None:
         assert b"Directory listing" in get(port)
 
-    live_through(config, containment, serves=serves, ports=(port,))
+    live_through(config_on_page("http.server", port), containment, serves=serves, ports=(port,))

@@ -1,20 +1,23 @@
-"""A Jupyter kernel: ready when its connection file is there and it answers as to a notebook."""
+"""A Jupyter kernel: ready when its file appears, and asked as a notebook would."""
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
-from living import AGAIN, BOTH, live_through, need
+import attrs
+import pytest
+from living import BOTH, live_through
+from page import config_on_page
 
-from procvm import VMConfig, VMManager, probes
+from procvm import VMManager, probes
 
 ASK = """
-import sys
 from jupyter_client import BlockingKernelClient
 
-client = BlockingKernelClient(connection_file=sys.argv[1])
+client = BlockingKernelClient(connection_file="kernel.json")
 client.load_connection_file()
 client.start_channels()
 client.wait_for_ready(timeout=30)
@@ -24,38 +27,30 @@ client.stop_channels()
 """
 
 
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("ipykernel", "jupyter_client"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed: pip install 'procvm[test-programs]'")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+
+
+def test_a_kernel_is_ready_when_its_file_appears() -> None:
+    with VMManager() as manager:
+        assert manager.allocate(config_on_page("kernel"))
+        assert Path("kernel.json").exists()
+
+
 @BOTH
-def test_a_kernel_lives_through(containment: str, tmp_path: Path) -> None:
-    need("ipykernel")
-    need("jupyter_client")
-    connection = tmp_path / "kernel.json"
-    ask = [sys.executable, "-c", ASK, str(connection)]
-    config = VMConfig(
-        "kernel",
-        [sys.executable, "-m", "ipykernel_launcher", "-f", str(connection)],
-        path=tmp_path,
-        env={"IPYTHONDIR": str(tmp_path), "JUPYTER_RUNTIME_DIR": str(tmp_path)},
-        # A kernel that was killed leaves its file, so the file alone says nothing of the next.
-        ready=probes.all_of(probes.file(str(connection)), probes.command(ask)),
-        restart=AGAIN,
-    )
+def test_a_kernel_lives_through(containment: str) -> None:
+    config = config_on_page("kernel")
+    assert config.ready is not None
+    ask = [sys.executable, "-c", ASK]
+    # A kernel that was killed leaves its file, so the file alone says nothing of the next.
+    config = attrs.evolve(config, ready=probes.all_of(config.ready, probes.command(ask)))
 
     def serves() -> None:
         subprocess.run(ask, check=True, timeout=90)
 
     live_through(config, containment, serves=serves)
-
-
-def test_a_kernel_is_ready_when_its_file_appears(tmp_path: Path) -> None:
-    need("ipykernel")
-    connection = tmp_path / "kernel.json"  # a relative name would be in the runtime directory
-    config = VMConfig(
-        "kernel",
-        [sys.executable, "-m", "ipykernel_launcher", "-f", str(connection)],
-        env={"IPYTHONDIR": str(tmp_path)},
-        ready=probes.file(str(connection)),
-    )
-    with VMManager() as manager:
-        vm = manager.allocate(config)
-        assert connection.exists()
-        assert "kernel.json is there" in vm.reason

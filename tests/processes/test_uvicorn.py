@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from living import AGAIN, BOTH, free_port, get, live_through, need
-
-from procvm import VMConfig, probes
+import pytest
+from living import BOTH, free_port, get, live_through
+from page import config_on_page, on_path
 
 APP = """
 async def app(scope, receive, send):
@@ -18,20 +17,16 @@ async def app(scope, receive, send):
 
 
 @BOTH
-def test_uvicorn_with_two_workers_lives_through(containment: str, tmp_path: Path) -> None:
-    need("uvicorn")
-    (tmp_path / "served.py").write_text(APP)
+def test_uvicorn_with_two_workers_lives_through(
+    containment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_path(monkeypatch, "uvicorn")
+    monkeypatch.chdir(tmp_path)
+    Path("served.py").write_text(APP)
     port = free_port()
-    config = VMConfig(
-        "uvicorn",
-        [sys.executable, "-m", "uvicorn", "served:app", "--workers", "2", "--lifespan", "off",
-         "--port", str(port)],
-        path=tmp_path,
-        ready=probes.http(f"http://127.0.0.1:{port}/"),
-        restart=AGAIN,
-    )  # fmt: skip
 
     def serves() -> None:
         assert get(port) == b"hello"
 
+    config = config_on_page("uvicorn", port)
     live_through(config, containment, serves=serves, processes=3, ports=(port,))
