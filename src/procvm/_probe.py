@@ -12,9 +12,15 @@ from .errors import ConfigError
 __all__ = ["Probe"]
 
 
+def _is_finite(value: Any) -> bool:
+    try:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
+
+
 def _seconds(probe: Any, attribute: Any, value: Any) -> None:
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not ok or not math.isfinite(value) or value <= 0:
+    if isinstance(value, bool) or not _is_finite(value) or value <= 0:
         raise ConfigError(attribute.name, value, "must be a finite number of seconds above 0")
 
 

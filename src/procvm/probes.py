@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -17,6 +19,8 @@ __all__ = [
 ]  # fmt: skip
 
 _LAST_PORT = 65535
+_MOST_CODES = 1000
+_NOT_IN_URLS = re.compile(r"[^!-~]")  # http.client sends ASCII without a blank
 
 
 def _port(probe: Any, attribute: Any, value: Any) -> None:
@@ -24,9 +28,18 @@ def _port(probe: Any, attribute: Any, value: Any) -> None:
         raise ConfigError(attribute.name, value, f"must be a port, 1 to {_LAST_PORT}")
 
 
+def _is_text(value: Any) -> bool:
+    """Whether a system call can carry it: file names of any bytes come as surrogateescape."""
+    try:
+        return isinstance(value, str) and b"\0" not in value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+
+
 def _text(probe: Any, attribute: Any, value: Any) -> None:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ConfigError(attribute.name, value, "must be text, not empty and without NUL")
+    if not _is_text(value) or not value:
+        why = "must be text, not empty, without NUL and lone surrogates"
+        raise ConfigError(attribute.name, value, why)
 
 
 @attrs.frozen(kw_only=True)
@@ -40,18 +53,32 @@ class Tcp(Probe):
 
 def _http_url(probe: Any, attribute: Any, value: Any) -> None:
     _text(probe, attribute, value)
-    if not re.match(r"https?://[^/]+", value):
+    if _NOT_IN_URLS.search(value):
+        why = "has a blank, a control or another character that must be percent-encoded"
+        raise ConfigError("url", value, why)
+    try:
+        url = urlsplit(value)
+        port = url.port
+    except ValueError as e:
+        raise ConfigError("url", value, f"cannot be read: {e}") from e
+    if url.scheme not in ("http", "https") or not url.hostname:
         raise ConfigError("url", value, "must begin with http:// or https:// and name a host")
+    if port == 0:
+        raise ConfigError("url", value, f"its port must be 1 to {_LAST_PORT}")
+    if "@" in url.netloc:  # a secret in a repr, and http.client would not send it
+        why = "names a user; a password has no place in a probe"
+        raise ConfigError("url", f"{url.scheme}://...", why)
 
 
 def _status(value: Any) -> frozenset[int]:
     if isinstance(value, int) and not isinstance(value, bool):
         value = (value,)
     try:
-        numbers = frozenset(value)
+        numbers = frozenset(itertools.islice(value, _MOST_CODES + 1))
     except TypeError:
         numbers = frozenset()
-    if not numbers or not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
+    is_right = all(type(n) is int and 100 <= n < _MOST_CODES for n in numbers)  # noqa: PLR2004 - RFC 9110
+    if not numbers or not is_right:
         raise ConfigError("status", value, "must be HTTP status codes, range(200, 400) say")
     return numbers
 
@@ -86,7 +113,7 @@ def _pattern(probe: Any, attribute: Any, value: Any) -> None:
         raise ConfigError("pattern", value, "must be text: a regular expression")
     try:
         re.compile(value)
-    except re.error as e:
+    except (re.error, RecursionError, OverflowError) as e:
         raise ConfigError("pattern", value, f"is no regular expression: {e}") from e
 
 
@@ -119,8 +146,10 @@ def _argv(value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise ConfigError("argv", value, "must be a sequence of strings, not empty")
     for word in value:
-        if not isinstance(word, str) or "\0" in word:
+        if not _is_text(word):
             raise ConfigError("argv", word, "every word must be text without NUL")
+    if not value[0]:
+        raise ConfigError("argv", value, "its first word is empty; name a program")
     return tuple(value)
 
 
@@ -146,7 +175,7 @@ class Call(Probe):
 
 
 def _several(value: Any) -> tuple[Probe, ...]:
-    probes = tuple(value)
+    probes = tuple(value) if isinstance(value, (tuple, list)) else ()
     if not probes or not all(isinstance(p, Probe) for p in probes):
         raise ConfigError("probes", value, "must be probes, at least one")
     return probes

@@ -13,12 +13,18 @@ from ..errors import ConfigError
 __all__ = ["Limits", "LogPolicy", "RestartPolicy", "StopPolicy"]
 
 _SIGNALS = frozenset(signals.valid_signals())
+_LARGEST = 2**63 - 1  # what the kernel's limits and sizes can hold
+_LAST_PROCESSOR = 2**16
 _NICE = range(-20, 20)  # the kernel's
 _WHENS = ("never", "on-failure", "always")
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        is_finite = isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
+    return is_finite and not isinstance(value, bool)
 
 
 def not_negative(_: Any, attribute: Any, value: Any) -> None:
@@ -33,6 +39,8 @@ def _whole(least: int, *, optional: bool = False) -> Any:
             return
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ConfigError(attribute.name, value, f"must be a whole number, at least {least}")
+        if value > _LARGEST:
+            raise ConfigError(attribute.name, value, f"must be at most {_LARGEST}")
 
     return check
 
@@ -120,7 +128,8 @@ def _processors(value: Any) -> tuple[int, ...] | None:
     except TypeError:
         numbers = ()
     if not numbers or not all(
-        isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers
+        isinstance(n, int) and not isinstance(n, bool) and 0 <= n < _LAST_PROCESSOR
+        for n in numbers
     ):
         raise ConfigError("cpu_affinity", value, "must be processor numbers, at least one")
     return numbers
@@ -174,6 +183,10 @@ def _log_file(value: Any) -> str | None:
         text = None
     if not isinstance(text, str) or not text or "\0" in text:
         raise ConfigError("file", value, "must be a path, not empty and without NUL")
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as e:
+        raise ConfigError("file", "...", "holds a lone surrogate, which is no character") from e
     return text
 
 

@@ -19,6 +19,7 @@ __all__ = ["Environment", "VMConfig"]
 
 _LONGEST_NAME = 255
 _LONGEST_TEXT = 2**17  # the longest word that Linux can pass; shlex takes time by its square
+_NO_USER = 2**32 - 1  # chown(2) and setreuid(2) take it for "leave it"
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -136,8 +137,10 @@ def _inherit(value: Any) -> bool | tuple[str, ...]:
         return value
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise ConfigError("inherit_env", value, "must be True, False or a list of names")
-    if not all(isinstance(n, str) and n and "=" not in n and "\0" not in n for n in value):
+    if not all(isinstance(n, str) and n and "=" not in n for n in value):
         raise ConfigError("inherit_env", value, "every name must be text, without '='")
+    for name in value:
+        _encodable("inherit_env", name)
     return tuple(value)
 
 
@@ -178,9 +181,11 @@ def _codes(value: Any) -> tuple[int, ...]:
 
 
 def _user(value: Any) -> str | int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
-        return value
-    if isinstance(value, str) and value and "\0" not in value:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if value is None or (is_number and 0 <= value < _NO_USER):
+        return value  # type: ignore[no-any-return] # a number or None
+    if isinstance(value, str) and value:
+        _encodable("user", value)
         return value
     raise ConfigError("user", value, "must be a user's name or uid")
 

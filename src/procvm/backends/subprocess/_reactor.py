@@ -15,6 +15,7 @@ from ._poller import Poller, make_poller
 __all__ = ["ReactorThread"]
 
 _log = logging.getLogger("procvm")
+_LONGEST_WAIT = 86400.0  # milliseconds are an int in C: a wait for years would overflow it
 
 
 class _Timer:
@@ -155,7 +156,7 @@ class ReactorThread:
             return 0.0
         if not self._timers:
             return None
-        return max(0.0, self._timers[0].at - time.monotonic())
+        return min(max(0.0, self._timers[0].at - time.monotonic()), _LONGEST_WAIT)
 
     def _run_timers(self) -> None:
         now = time.monotonic()

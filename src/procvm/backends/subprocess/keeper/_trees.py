@@ -33,6 +33,7 @@ _SPIN_ONLY_BEFORE = 0.1
 _FIRST_LOOK, _SLOWEST_LOOK = 0.001, 0.2
 _PATIENCE = 0.5  # seconds from the kill until what is alive is told
 _MOST_TOLD = 64
+_LONGEST_WAIT = 86400.0  # poll(2) takes milliseconds as an int: a grace of years would overflow it
 
 
 class Tree:
@@ -171,7 +172,7 @@ class Trees:
             t.deadline for t in self.numbers.values()
             if t.deadline is not None and t not in self._leaving
         ]  # fmt: skip
-        return max(0.0, min(dues) - time.monotonic())
+        return min(max(0.0, min(dues) - time.monotonic()), _LONGEST_WAIT)
 
     def settle(self) -> None:
         """Look at what is leaving, ask or kill what is left of it, and tell what is gone."""

@@ -1,0 +1,144 @@
+"""Whatever can never work is a ConfigError that names its field, where it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from procvm import ConfigError, Limits, LogPolicy, RestartPolicy, StopPolicy, VMConfig, probes
+from procvm.config import config_from
+
+HUGE = 10**400  # beyond every float
+LONE = "a\ud800b"
+
+
+def refused(field: str, make: Callable[..., Any], *args: Any, **options: Any) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        make(*args, **options)
+    assert caught.value.field == field
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "value", [HUGE, -HUGE, 0, -1, float("nan"), float("inf"), True, "1", None]
+)
+def test_seconds_of_a_probe(value: Any) -> None:
+    refused("interval", probes.tcp, 80, interval=value)
+    if value is not None:
+        refused("timeout", probes.notify, timeout=value)
+
+
+@pytest.mark.parametrize("field", ["initial", "factor", "maximum", "jitter", "within"])
+def test_numbers_of_a_restart_policy(field: str) -> None:
+    for value in (HUGE, -1, float("nan")):
+        refused(field, RestartPolicy, **{field: value})
+
+
+@pytest.mark.parametrize("field", ["memory", "cpu_time", "open_files", "processes", "core"])
+def test_numbers_beyond_what_the_kernel_holds(field: str) -> None:
+    for value in (HUGE, 2**63, -1):
+        refused(field, Limits, **{field: value})
+
+
+def test_other_numbers() -> None:
+    refused("grace", StopPolicy, grace=HUGE)
+    refused("nice", Limits, nice=HUGE)
+    refused("cpu_affinity", Limits, cpu_affinity=[HUGE])
+    refused("keep", LogPolicy, keep=HUGE)
+    refused("rotate", LogPolicy, rotate=HUGE)
+    refused("limit", RestartPolicy, limit=HUGE)
+    refused("user", VMConfig, "x", "true", user=HUGE)
+    refused("user", VMConfig, "x", "true", user=2**32 - 1)
+    refused("success_codes", VMConfig, "x", "true", success_codes=[HUGE])
+    refused("failures", probes.tcp, 80, failures=0)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, HUGE, True, "80", 80.0, None])
+def test_ports(port: Any) -> None:
+    refused("port", probes.tcp, port)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "x", "http://", "http:///path", "https://:80/", "ftp://host/", "HTTP//host",
+        "http://host:0/", "http://host:65536/", "http://host:-1/", "http://host:x/",
+        "http://ho st/", "http://host/a b", "http://host/\r\nX: y", "http://host/\x00",
+        "http://host/\x7f", "http://h\u00f6st/", "http://user@host/", "http://user:secret@host/",
+        "http://[::1/", "http://[zz]/", LONE, None, 1, b"http://host/",
+    ],
+)  # fmt: skip
+def test_urls(url: Any) -> None:
+    assert "secret" not in str(refused("url", probes.http, url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://host", "https://host:1/", "http://[::1]:80/x?y=1#z", "HTTP://h/%20", "http://h?q"],
+)
+def test_urls_that_work(url: str) -> None:
+    assert probes.http(url).url == url
+
+
+@pytest.mark.parametrize("status", [(), [], "200", None, True, [True], 99, 1000, -1, HUGE, [2.0]])
+def test_status_codes(status: Any) -> None:
+    refused("status", probes.http, "http://host/", status=status)
+
+
+def test_status_codes_without_end_are_refused_at_once() -> None:
+    refused("status", probes.http, "http://host/", status=range(10**12))
+
+
+@pytest.mark.parametrize("pattern", ["(", "[", "*", "(?P<a>x)(?P<a>y)", None, b"x", 1])
+def test_patterns(pattern: Any) -> None:
+    refused("pattern", probes.log, pattern)
+
+
+@pytest.mark.parametrize("text", ["", "a\0b", LONE, None, 1])
+def test_texts_of_probes(text: Any) -> None:
+    refused("path", probes.unix, text)
+    refused("path", probes.file, text)
+    refused("host", probes.tcp, 80, text)
+    refused("argv", probes.command, [text])
+
+
+def test_several_of_nothing() -> None:
+    refused("probes", probes.all_of)
+    refused("probes", probes.any_of, "x")
+    refused("argv", probes.command, [])
+    refused("argv", probes.command, "true")
+    refused("function", probes.call, None)
+
+
+def test_lone_surrogates_of_a_config() -> None:
+    refused("command", VMConfig, "x", [LONE])
+    refused("command", VMConfig, "x", LONE)
+    refused("path", VMConfig, "x", "true", path=LONE)
+    refused("env", VMConfig, "x", "true", env={LONE: "x"})
+    refused("env['A']", VMConfig, "x", "true", env={"A": LONE})
+    refused("inherit_env", VMConfig, "x", "true", inherit_env=[LONE])
+    refused("user", VMConfig, "x", "true", user=LONE)
+    refused("file", LogPolicy, file=LONE)
+    refused("name", VMConfig, LONE, "true")
+
+
+def test_a_name_of_bytes_that_are_no_utf_8_is_a_name() -> None:
+    assert VMConfig("x", ["\udcff"], path="/\udc80").command == ("\udcff",)
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        ({"ready": {"kind": "tcp", "port": HUGE}}, "ready.port"),
+        ({"ready": {"kind": "tcp", "port": 80, "interval": HUGE}}, "ready.interval"),
+        ({"ready": {"kind": "log", "pattern": "("}}, "ready.pattern"),
+        ({"alive": {"kind": "http", "url": "http://u:p@h/"}}, "alive.url"),
+        ({"restart": {"initial": HUGE}}, "restart.initial"),
+        ({"stop": {"grace": HUGE}}, "stop.grace"),
+        ({"limits": {"memory": HUGE}}, "limits.memory"),
+    ],
+)
+def test_plain_data_is_refused_with_its_path(data: dict[str, Any], field: str) -> None:
+    refused(field, config_from, {"name": "x", "command": "true", **data})
