@@ -50,7 +50,7 @@ class LineParser:
         """Return what has no end of line yet."""
         lines = []
         for (generation, stream), (decoder, rest, at) in self._open.items():
-            text = rest + decoder.decode(b"", final=True)
+            text = (rest + decoder.decode(b"", final=True)).removesuffix("\r")
             if text:
                 lines.append(LogLine(text, stream, at, generation))
         self._open.clear()

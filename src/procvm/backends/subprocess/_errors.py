@@ -69,6 +69,11 @@ def translated(error: OSError, plan: Plan, step: str = "spawn") -> StartError:
         return start_error(
             WorkingDirectoryError, why, plan, path=plan.directory, step="directory", number=number
         )
+    if step in ("limits", "user"):
+        why = f"{step}: {os.strerror(number) if number else 'it failed before the program ran'}"
+        if step == "user":
+            why += f"; this program may not run one as {plan.config.user!r}"
+        return start_error(StartError, why, plan, step=step, number=number or None)
     why = _HINTS.get(number, f"{plan.executable!r}: {os.strerror(number)}")
     kind = _KINDS.get(number, StartError)
     return start_error(kind, why, plan, path=plan.executable, step=step, number=number)

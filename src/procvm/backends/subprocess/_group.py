@@ -6,9 +6,11 @@ group's, cannot be reused meanwhile.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal as signals
 import subprocess
+import sys
 from collections.abc import Mapping
 
 from ...errors import ProcVMError, StartError
@@ -34,6 +36,7 @@ _FIRST_LOOK, _SLOWEST_LOOK = 0.002, 0.05
 _PATIENCE_AFTER_KILL = 1.0
 _UNSURE_PASSES = 10  # an exec is over by then; who stays empty has cleared its environment
 _LOOK_AT_SURVIVORS = 0.2
+_NO_RIGHT = (errno.EPERM, errno.EINVAL)  # what setgroups, setgid and setuid answer
 
 
 class _Held:
@@ -103,7 +106,7 @@ class GroupHolder:
         if isinstance(error, StartError):
             return error
         if isinstance(error, OSError):
-            told = translated(error, plan)
+            told = translated(error, plan, _step_of(error, plan))
         else:
             told = start_error(StartError, str(error), plan, step="spawn")
         told.__cause__ = error
@@ -386,6 +389,13 @@ class GroupHolder:
         self._spare.close()
         if self._guard is not None:
             self._guard.forget()
+
+
+def _step_of(error: OSError, plan: Plan) -> str:
+    """Return what Popen's child was doing; it names the program when that was the exec."""
+    is_exec = error.filename in (plan.executable, sys.executable)
+    wanted = plan.config.user is not None and error.errno in _NO_RIGHT
+    return "user" if wanted and not is_exec else "spawn"
 
 
 def _group_of(pid: int) -> int | None:

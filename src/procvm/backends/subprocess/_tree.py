@@ -220,8 +220,8 @@ class TreeHolder:
     def _failed(self, held: _Held, number: int, step: str) -> None:
         self._forget_one(held)
         error: StartError
-        if step in ("limits", "user") or not number:
-            why = f"{step}: {os.strerror(number) if number else 'it failed in the keeper'}"
+        if not number:
+            why = f"{step}: it failed in the keeper"
             error = start_error(StartError, why, held.plan, step=step, number=number)
         else:
             error = translated(OSError(number, os.strerror(number)), held.plan, step)

@@ -29,6 +29,6 @@ class LineMatcher:
         *lines, rest = (rest + decoder.decode(data)).split("\n")
         self._open[stream] = (decoder, rest[-_LONGEST:])
         for line in (*lines, rest):
-            if self._pattern.search(line):
+            if self._pattern.search(line.removesuffix("\r")):  # a line may end in CRLF
                 self.matched = line[:200]
                 return
