@@ -33,7 +33,7 @@ def test_a_fifo_is_no_program_wherever_it_is_named(manager: VMManager, tmp_path:
     with pytest.raises(NotExecutableError, match="regular file"):
         manager.allocate(VMConfig("x", [str(fifo)]))
     with pytest.raises(NotExecutableError, match="regular file"):
-        manager.allocate(VMConfig("x", ["fifo"], path=fifo))  # type: ignore[arg-type] # a Path
+        manager.allocate(VMConfig("x", ["fifo"], path=fifo))
     with pytest.raises(ProgramNotFoundError):
         manager.allocate(VMConfig("x", ["fifo"], env={"PATH": str(tmp_path)}))
     with pytest.raises(NotExecutableError):
