@@ -6,19 +6,18 @@ group's, cannot be reused meanwhile.
 
 from __future__ import annotations
 
-import errno
 import os
 import signal as signals
 import subprocess
-import sys
 from collections.abc import Mapping
 
 from ...errors import ProcVMError, StartError
 from ...facts import Survivor
-from ..base import Key, Plan, Timer
+from ..base import Key, Plan
 from ._errors import start_error, translated
 from ._exits import exits_for
 from ._guard import Guard
+from ._held import Held, group_of, is_zombie, step_of
 from ._holds import Holding, Reactor
 from ._launch import launch_words, user_words
 from ._members import HAS_PROC, MARKER, Look, Member, handle_of, members, send
@@ -32,35 +31,10 @@ _WEAKER = (
 )
 _NO_GUARD = "nothing is taken away when this program is killed: its guard cannot run here"
 _GROUPS_ALONE = "when this program is killed, only the group of each program is taken away"
-_FIRST_LOOK, _SLOWEST_LOOK = 0.002, 0.05
+_SLOWEST_LOOK = 0.05
 _PATIENCE_AFTER_KILL = 1.0
 _UNSURE_PASSES = 10  # an exec is over by then; who stays empty has cleared its environment
 _LOOK_AT_SURVIVORS = 0.2
-_NO_RIGHT = (errno.EPERM, errno.EINVAL)  # what setgroups, setgid and setuid answer
-
-
-class _Held:
-    """One tree."""
-
-    def __init__(
-        self, key: Key, plan: Plan, process: subprocess.Popen[bytes], began: float
-    ) -> None:
-        self.key = key
-        self.plan = plan
-        self.process = process
-        self.pid = process.pid
-        self.began = began  # before it was started
-        self.handle: int | None = None
-        self.is_owned = True  # nobody else has reaped it
-        self.has_ended = False
-        self.told_exit = False
-        self.told_survivors = False
-        self.deadline: float | None = None
-        self.look = _FIRST_LOOK
-        self.clean = 0
-        self.timer: Timer | None = None
-        self.code: int | None = None
-        self.signal: int | None = None
 
 
 class GroupHolder:
@@ -71,7 +45,7 @@ class GroupHolder:
     def __init__(self, reactor: Reactor, holding: Holding) -> None:
         self._reactor = reactor
         self._holding = holding
-        self._held: dict[Key, _Held] = {}
+        self._held: dict[Key, Held] = {}
         self._spare = Spare()
         self._exits = exits_for(reactor)
         self._guard = Guard() if Guard.is_available() else None
@@ -106,13 +80,13 @@ class GroupHolder:
         if isinstance(error, StartError):
             return error
         if isinstance(error, OSError):
-            told = translated(error, plan, _step_of(error, plan))
+            told = translated(error, plan, step_of(error, plan))
         else:
             told = start_error(StartError, str(error), plan, step="spawn")
         told.__cause__ = error
         return told
 
-    def _start(self, key: Key, plan: Plan, env: dict[str, str], ends: list[int]) -> _Held:
+    def _start(self, key: Key, plan: Plan, env: dict[str, str], ends: list[int]) -> Held:
         who, env = user_words(plan, env)
         executable, argv = launch_words(plan)
         self._expect(key.vm_id)
@@ -121,7 +95,7 @@ class GroupHolder:
             argv, executable=executable, cwd=plan.directory, env=env, stdin=subprocess.DEVNULL,
             stdout=ends[1], stderr=ends[3], start_new_session=True, **who,
         )  # fmt: skip
-        held = _Held(key, plan, process, began)
+        held = Held(key, plan, process, began)
         try:
             held.handle = handle_of(process.pid)
         except OSError:
@@ -142,13 +116,13 @@ class GroupHolder:
             self._guard, self.host_death = None, False
             self.degraded = (_WEAKER, _NO_GUARD)
 
-    def _watch(self, held: _Held) -> None:
+    def _watch(self, held: Held) -> None:
         if held.handle is not None:
             self._reactor.register(held.handle, lambda: self._ended(held, None))
             return
         self._exits.watch(held.pid, lambda status: self._ended(held, status))
 
-    def _ended(self, held: _Held, told: int | None) -> None:
+    def _ended(self, held: Held, told: int | None) -> None:
         if held.has_ended:
             return
         self._close_handle(held)
@@ -174,7 +148,7 @@ class GroupHolder:
             self._send(member, signals.SIGCONT)
         self._look_again(held)
 
-    def _has_status(self, held: _Held) -> bool:
+    def _has_status(self, held: Held) -> bool:
         """Ask how it ended, and leave it unreaped; False: it is its tracer's until that ends."""
         try:
             status = os.waitid(os.P_PID, held.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
@@ -189,7 +163,7 @@ class GroupHolder:
             held.signal = status.si_status
         return True
 
-    def _is_its_own(self, held: _Held) -> bool:
+    def _is_its_own(self, held: Held) -> bool:
         """Look, just before the number is used, whether somebody else has reaped it meanwhile.
 
         Then it may be another's, even another child's of this very process.
@@ -198,7 +172,7 @@ class GroupHolder:
             return False
         try:
             if held.has_ended:
-                held.is_owned = self._is_zombie(held.pid)
+                held.is_owned = is_zombie(held.pid)
             elif held.handle is not None:
                 signals.pidfd_send_signal(held.handle, 0)
         except (ProcessLookupError, ChildProcessError):
@@ -207,12 +181,7 @@ class GroupHolder:
             pass  # another user's by now, and there
         return held.is_owned
 
-    def _is_zombie(self, pid: int) -> bool:
-        if not hasattr(os, "waitid"):  # on some systems nothing but a reaping look is to be had
-            return True
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
-
-    def _left(self, held: _Held) -> Look:
+    def _left(self, held: Held) -> Look:
         age = self._reactor.monotonic() - held.began
         root = held.pid if self._is_its_own(held) else None
         try:
@@ -226,18 +195,18 @@ class GroupHolder:
         except OSError:
             pass  # the next look finds it again
 
-    def _tell_exit(self, held: _Held, *, tree_gone: bool) -> None:
+    def _tell_exit(self, held: Held, *, tree_gone: bool) -> None:
         held.told_exit = True
         why = "" if held.is_owned else "its status was collected by somebody else"
         self._holding.held_exited(held.key, held.code, held.signal, tree_gone=tree_gone, why=why)
 
-    def _look_again(self, held: _Held) -> None:
+    def _look_again(self, held: Held) -> None:
         if held.timer is not None:
             held.timer.cancel()
         held.timer = self._reactor.call_later(held.look, lambda: self._sweep(held))
         held.look = min(held.look * 1.5, _SLOWEST_LOOK)
 
-    def _sweep(self, held: _Held) -> None:
+    def _sweep(self, held: Held) -> None:
         """One pass: kill what is left when its time is up; done after two clean passes."""
         if held.key not in self._held:
             return
@@ -265,7 +234,7 @@ class GroupHolder:
         if held.told_survivors:
             held.look = _LOOK_AT_SURVIVORS
 
-    def _tell_survivors(self, held: _Held, left: list[Member], now: float) -> None:
+    def _tell_survivors(self, held: Held, left: list[Member], now: float) -> None:
         if held.told_survivors or held.deadline is None:
             return
         if now >= held.deadline + _PATIENCE_AFTER_KILL:
@@ -273,12 +242,12 @@ class GroupHolder:
             who = tuple(Survivor(member.pid, member.command) for member in left)
             self._holding.held_survived(held.key, who)
 
-    def _kill(self, held: _Held, left: list[Member]) -> None:
+    def _kill(self, held: Held, left: list[Member]) -> None:
         self._signal_group(held, signals.SIGKILL)
         for member in left:
             self._send(member, signals.SIGKILL)
 
-    def _signal_group(self, held: _Held, number: int) -> None:
+    def _signal_group(self, held: Held, number: int) -> None:
         """Signal the group, while its leader is not reaped and the number so its own."""
         if not self._is_its_own(held):
             return
@@ -287,7 +256,7 @@ class GroupHolder:
         except (ProcessLookupError, PermissionError):
             pass  # gone, or all of it another user's
 
-    def _signal_main(self, held: _Held, number: int) -> None:
+    def _signal_main(self, held: Held, number: int) -> None:
         if held.has_ended:
             return
         try:
@@ -298,7 +267,7 @@ class GroupHolder:
         except (ProcessLookupError, PermissionError):
             pass  # its end is told by event
 
-    def _finish(self, held: _Held) -> None:
+    def _finish(self, held: Held) -> None:
         if held.timer is not None:
             held.timer.cancel()
         if self._is_its_own(held):
@@ -315,7 +284,7 @@ class GroupHolder:
         else:
             self._tell_exit(held, tree_gone=True)
 
-    def _close_handle(self, held: _Held) -> None:
+    def _close_handle(self, held: Held) -> None:
         if held.handle is not None:
             self._reactor.unregister(held.handle)
             os.close(held.handle)
@@ -344,7 +313,7 @@ class GroupHolder:
                 held.timer.cancel()
             held.timer = self._reactor.call_later(left, lambda: self._sweep(held))
 
-    def _ask(self, held: _Held) -> None:
+    def _ask(self, held: Held) -> None:
         policy = held.plan.config.stop
         if policy.to == "tree":
             self.signal(held.key, policy.signal, to="tree")
@@ -364,7 +333,7 @@ class GroupHolder:
         outside = self._left(held).left
         self._signal_group(held, number)
         for member in outside:
-            if not held.is_owned or _group_of(member.pid) != held.pid:
+            if not held.is_owned or group_of(member.pid) != held.pid:
                 self._send(member, number)
 
     def pids(self, key: Key) -> tuple[int, ...]:
@@ -389,17 +358,3 @@ class GroupHolder:
         self._spare.close()
         if self._guard is not None:
             self._guard.forget()
-
-
-def _step_of(error: OSError, plan: Plan) -> str:
-    """Return what Popen's child was doing; it names the program when that was the exec."""
-    is_exec = error.filename in (plan.executable, sys.executable)
-    wanted = plan.config.user is not None and error.errno in _NO_RIGHT
-    return "user" if wanted and not is_exec else "spawn"
-
-
-def _group_of(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except OSError:
-        return None
