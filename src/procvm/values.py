@@ -73,8 +73,8 @@ class VMEvent:
     """Something that happened to a VM.
 
     Attributes:
-        kind: allocated, started, ready, unhealthy, recovered, exited, backoff, stopping,
-            failed, removed or warning.
+        kind: allocated, started, ready, status (what the program says of itself), unhealthy,
+            recovered, exited, backoff, stopping, failed, removed or warning.
         vm: The snapshot after it.
         at: When, as a Unix time.
         detail: One sentence, for people.

@@ -151,7 +151,7 @@ def test_a_path_lies_in_the_roots_its_links_resolved(tmp_path: Path) -> None:
     "more",
     [{"user": 0}, {"limits": Limits(memory=1)}, {"ready": probes.log("x")},
      {"ready": probes.tcp(80, "10.0.0.1")}, {"alive": probes.http("http://example.org/")},
-     {"ready": probes.http("http://localhost@example.org/")}, {"alive": probes.file("/etc/x")},
+     {"ready": probes.http("http://localhost.example.org/")}, {"alive": probes.file("/etc/x")},
      {"ready": probes.any_of(probes.tcp(80), probes.command(["sh", "-c", "x"]))},
      {"ready": probes.call(list)}],
 )  # fmt: skip

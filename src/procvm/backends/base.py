@@ -116,6 +116,9 @@ class Sink(Protocol):
     def probed(self, key: Key, role: str, *, passed: bool, words: str) -> None:
         """A probe (role ``'ready'`` or ``'alive'``) answered."""
 
+    def said(self, key: Key, words: str) -> None:
+        """It said this of itself, in one line: the STATUS= of sd_notify, say."""
+
     def warned(self, key: Key, words: str) -> None:
         """Something is to be known, the log file's disk is full, say."""
 

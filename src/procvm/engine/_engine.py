@@ -40,6 +40,7 @@ from ..lifecycle import (
     Remove,
     Reset,
     RestartDue,
+    Said,
     Spawn,
     Started,
     StartFailed,
@@ -213,6 +214,10 @@ class Engine:
             ("alive", False): AliveFailed,
         }
         self._fact(key, kinds[role, passed](words))
+
+    def said(self, key: Key, words: str) -> None:
+        """See Sink."""
+        self._fact(key, Said(words))
 
     def warned(self, key: Key, words: str) -> None:
         """See Sink."""

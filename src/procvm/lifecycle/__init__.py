@@ -27,6 +27,7 @@ from ._record import (
     Remove,
     Reset,
     RestartDue,
+    Said,
     Spawn,
     Start,
     Started,
@@ -43,7 +44,7 @@ from ._table import ROWS, Row
 __all__ = [
     "ROWS", "AliveFailed", "AlivePassed", "ArmReady", "ArmRestart", "Disarm", "Effect", "Event",
     "Exited", "Gone", "InterruptReset", "Lost", "Moment", "ReadyFailed", "ReadyPassed",
-    "ReadyTimedOut", "Record", "Remove", "Reset", "RestartDue", "Row", "Spawn", "Start",
+    "ReadyTimedOut", "Record", "Remove", "Reset", "RestartDue", "Row", "Said", "Spawn", "Start",
     "StartFailed", "Started", "Stop", "Survived", "Tell", "Then", "Unwatch", "Watch", "advance",
     "begin", "is_final", "outcome", "refuses",
 ]  # fmt: skip

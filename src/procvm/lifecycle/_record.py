@@ -31,6 +31,7 @@ __all__ = [
     "Remove",
     "Reset",
     "RestartDue",
+    "Said",
     "Spawn",
     "Start",
     "StartFailed",
@@ -173,6 +174,13 @@ class AliveFailed(Event):
     """A try of its liveness probe failed."""
 
     words: str = ""
+
+
+@attrs.frozen
+class Said(Event):
+    """Its program said this of itself."""
+
+    words: str
 
 
 @attrs.frozen

@@ -65,6 +65,7 @@ GUARDS: dict[str, Callable[[Record, Any, Moment], bool]] = {
     "start of a reset, tree gone": lambda r, e, n: r.start is Start.RESET and e.tree_gone,
     "policy restarts": _will_restart,
     "success": lambda r, e, n: not _failed(r, e),
+    "is unhealthy": lambda r, e, n: r.is_unhealthy,
     "was unhealthy": lambda r, e, n: r.is_unhealthy,
     "too many, policy restarts": lambda r, e, n: (
         _at_limit(r, e, n) and r.config.restart.when != "never"
@@ -106,6 +107,14 @@ def _be_running(record: Record, event: Any, now: Moment) -> Change:
 
 def _note_words(record: Record, event: Any, now: Moment) -> Change:
     return changed(record, words=event.words, reason=f"not ready yet: {event.words}"), ()
+
+
+def _show_words(record: Record, event: Any, now: Moment) -> Change:
+    return changed(record, reason=f"running: {event.words}"), ()
+
+
+def _tell_words(record: Record, event: Any, now: Moment) -> Change:
+    return record, (Tell("status", event.words),)
 
 
 def _note_exit(record: Record, event: Any, now: Moment) -> Change:
@@ -254,6 +263,8 @@ STEPS: dict[str, Callable[[Record, Any, Moment], Change]] = {
     "watch ready": _watch_ready,
     "run": _be_running,
     "note words": _note_words,
+    "show words": _show_words,
+    "tell words": _tell_words,
     "note exit": _note_exit,
     "note gone": _note_gone,
     "note lost": _note_lost,

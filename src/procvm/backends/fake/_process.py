@@ -52,6 +52,8 @@ class FakeProcess:
         self._began = self._clock.now
         for at, stream, text in self.program.output:
             self._later(at, lambda s=stream, t=text: self._write(s, t))  # type: ignore[misc] # bound now
+        for at, text in self.program.status:
+            self._later(at, lambda t=text: self._sink.said(self._key, t))  # type: ignore[misc] # bound now
         if self.program.exit_after is not None:
             self._later(self.program.exit_after, self._end_by_itself)
         self._sink.started(self._key, pid)

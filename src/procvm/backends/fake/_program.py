@@ -40,6 +40,14 @@ def _answers(value: Sequence[tuple[float, bool, str]]) -> tuple[tuple[float, boo
     return made  # type: ignore[return-value] # checked just above
 
 
+def _statuses(value: Sequence[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
+    made = tuple(tuple(item) for item in value)
+    for item in made:
+        if len(item) != 2 or not isinstance(item[1], str):  # noqa: PLR2004 - a pair
+            raise ConfigError("status", item, "must be (seconds, text)")
+    return made  # type: ignore[return-value] # checked just above
+
+
 def _signals(numbers: Iterable[Any]) -> frozenset[int]:
     return frozenset(map(signal_number, numbers))
 
@@ -59,6 +67,7 @@ class FakeProgram:
         ignores: Signals that it does not hear; SIGKILL is always heard.
         stop_takes: How long it takes to end when asked.
         probes: What its probes answer, the newest counts: (seconds, passes, words).
+        status: What it says of itself, as STATUS= of sd_notify: (seconds, text).
     """
 
     start_after: float = attrs.field(default=0.0, validator=_time)
@@ -71,3 +80,4 @@ class FakeProgram:
     ignores: frozenset[int] = attrs.field(default=frozenset(), converter=_signals)
     stop_takes: float = attrs.field(default=0.0, validator=_time)
     probes: tuple[tuple[float, bool, str], ...] = attrs.field(default=(), converter=_answers)
+    status: tuple[tuple[float, str], ...] = attrs.field(default=(), converter=_statuses)

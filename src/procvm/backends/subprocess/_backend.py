@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 import uuid
 import weakref
@@ -15,37 +16,42 @@ from ..._probe import Probe
 from ...config import VMConfig
 from ...errors import ConfigError, StartError
 from ...facts import Survivor, Usage
+from ...probes import Command, Notify
 from .._stack import ensure_room
 from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Timer, Waiter
 from ._environment import environment_of
+from ._errors import translated
 from ._group import GroupHolder
 from ._holds import Holder, Holding
 from ._keeper import tree_is_possible
+from ._launch import uid_of
 from ._lease import LoopLease, forget_in_child
 from ._listener import ThreadListener
 from ._logfile import LogFile
 from ._resolve import renewed, resolve
+from ._routes import Routes
 from ._tree import TreeHolder
 from ._usage import UsageMeter
 from ._waiter import LockWaiter
-from .probing import Watcher
+from .probing import Commands, NotifySocket, Watcher, leaves_of, try_once
 
 __all__ = ["SubprocessBackend"]
 
 _MOST_AT_ONCE = 64 * 1024
 _LARGEST_PIPE = 1024 * 1024  # unprivileged: pipe(7)
+_LONGEST_TRY = 86400.0  # a socket's timeout of years would overflow a C time
 _live: weakref.WeakSet[SubprocessBackend] = weakref.WeakSet()
 
 
 class _Running:
-    """One incarnation: its pipes, its log file and its probes."""
+    """One incarnation: its pipes, its log file, its probes and what it says of itself."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.pipes: dict[str, int] = {}
         self.file: LogFile | None = None
         self.watchers: dict[str, Watcher] = {}
-        self.is_stopping = False
+        self.notify: NotifySocket | None = None
 
 
 class SubprocessBackend(Backend):
@@ -62,7 +68,10 @@ class SubprocessBackend(Backend):
         if containment not in (None, "tree", "group"):
             raise ConfigError("containment", containment, "must be tree or group")
         self._reactor = LoopLease()
-        self._holder: Holder = _holder_for(containment, self._reactor, self)
+        self._commands = Commands(self._reactor, self.held_survived)
+        routes = Routes(self, self._commands)
+        self._holder: Holder = _holder_for(containment, self._reactor, routes)
+        self._commands.holder = self._holder
         self._sink: Sink | None = None
         self._running: dict[Key, _Running] = {}
         self._meter = UsageMeter()
@@ -139,12 +148,21 @@ class SubprocessBackend(Backend):
     def spawn(self, key: Key, plan: Plan) -> None:
         """See Backend."""
         running = self._running[key] = _Running(plan)
+        ready = plan.config.ready
+        more: dict[str, str] = {}
         if plan.config.log.file is not None:
             running.file = LogFile(plan, lambda words: self.sink.warned(key, words))
-        more: dict[str, str] = {}
-        if plan.config.ready is not None:
-            watcher = self._watcher(key, running, "ready", plan.config.ready)
-            more = watcher.environment
+        if ready is not None and any(isinstance(p, Notify) for p in leaves_of(ready)):
+            try:
+                running.notify = NotifySocket(self._reactor)
+            except OSError as e:  # no descriptor is left
+                self._drop(key)
+                error = translated(e, plan, "ready")
+                self._reactor.post(lambda: self.sink.start_failed(key, error))
+                return
+            more = {"NOTIFY_SOCKET": running.notify.address}
+        if ready is not None:
+            self._watcher(key, running, "ready", ready)
         self._holder.spawn(key, plan, environment_of(plan.config, more))
 
     def _watcher(self, key: Key, running: _Running, role: str, probe: Probe) -> Watcher:
@@ -152,9 +170,38 @@ class SubprocessBackend(Backend):
             if running.watchers.get(role) is watcher:
                 self.sink.probed(key, role, passed=passed, words=words)
 
-        watcher = Watcher(self._reactor, running.plan, probe, role, answer)
+        def ask(one: Probe, seconds: float, stopped: threading.Event) -> tuple[bool, str]:
+            seconds = min(seconds, _LONGEST_TRY)
+            if isinstance(one, Command):
+                return self._commands.ask(key, running.plan, one.argv, seconds, stopped)
+            return try_once(one, running.plan, seconds)
+
+        watcher = Watcher(self._reactor, probe, role, answer, ask, running.notify)
         running.watchers[role] = watcher
         return watcher
+
+    def _listen_to(self, key: Key, running: _Running) -> None:
+        """Hear what the program says of itself, from now on: before, its tree was unknown."""
+        notify, user = running.notify, uid_of(running.plan)
+
+        def accepts(pid: int, uid: int) -> bool:
+            """Hear the VM's own tree, and of the dead those who ran as its user.
+
+            A one-shot child of a script (systemd-notify, without its barrier) is often dead and
+            collected when its message is read, and then nothing tells whose it was. systemd
+            drops these messages, a well-known trap. Here only its tree is told this socket's
+            name, and who else runs as its user may do worse to it than say READY=1.
+            """
+            verdict = self._holder.owns(key, pid)
+            return uid == user if verdict is None else verdict
+
+        def ready() -> None:
+            watcher = running.watchers.get("ready")
+            if watcher is not None:
+                watcher.consider()
+
+        if notify is not None and self._running.get(key) is running:
+            notify.open(accepts, ready, lambda words: self.sink.said(key, words))
 
     # --- what the holder tells --------------------------------------------------------
 
@@ -165,6 +212,7 @@ class SubprocessBackend(Backend):
             running.pipes[stream] = fd
             self._reactor.register(fd, partial(self._read, key, stream))
         self.sink.started(key, pid)
+        self._listen_to(key, running)
 
     def held_failed(self, key: Key, error: StartError) -> None:
         """See Holding."""
@@ -176,12 +224,18 @@ class SubprocessBackend(Backend):
     ) -> None:
         """See Holding."""
         self._drain(key)
+        if tree_gone and self._commands.stop_all(key, lambda: self._gone(key)):
+            tree_gone = False  # its probes' commands are still to go
         self.sink.exited(key, code, signal, tree_gone=tree_gone, why=why)
         if tree_gone:
             self._drop(key)
 
     def held_gone(self, key: Key) -> None:
         """See Holding."""
+        if not self._commands.stop_all(key, lambda: self._gone(key)):
+            self._gone(key)
+
+    def _gone(self, key: Key) -> None:
         self._drain(key)
         self.sink.gone(key)
         self._drop(key)
@@ -243,6 +297,9 @@ class SubprocessBackend(Backend):
             os.close(fd)
         for watcher in running.watchers.values():
             watcher.stop()
+        self._commands.stop_all(key)
+        if running.notify is not None:
+            running.notify.close()
         if running.file is not None:
             running.file.close()
 
@@ -269,6 +326,7 @@ class SubprocessBackend(Backend):
         watcher = running.watchers.pop(role, None) if running is not None else None
         if watcher is not None:
             watcher.stop()
+            self._commands.stop_all(key)
 
     def usage(self, key: Key) -> Usage:
         """See Backend."""
@@ -291,6 +349,7 @@ class SubprocessBackend(Backend):
     def _close_everything(self) -> None:
         for key in tuple(self._running):
             self._drop(key)
+        self._commands.close()
         self._holder.close()
 
     def forget(self) -> None:
@@ -300,6 +359,11 @@ class SubprocessBackend(Backend):
             for fd in running.pipes.values():
                 os.close(fd)
             running.pipes.clear()
+            if running.notify is not None:
+                running.notify.forget()
+            if running.file is not None:
+                running.file.close()
+        self._commands.forget()
         self._holder.forget()
 
 

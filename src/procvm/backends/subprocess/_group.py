@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from ...errors import ProcVMError, StartError
 from ...facts import Survivor
 from ..base import Key, Plan
+from ._belongs import belongs
 from ._errors import start_error, translated
 from ._exits import exits_for
 from ._guard import Guard
@@ -340,6 +341,17 @@ class GroupHolder:
         """See Holder."""
         held = self._held.get(key)
         return (held.pid,) if held is not None and not held.has_ended else ()
+
+    def owns(self, key: Key, pid: int) -> bool | None:
+        """See Holder."""
+        held = self._held.get(key)
+        if held is None:
+            return False
+        root = held.pid if held.is_owned else None
+        try:
+            return self._spare.lend(lambda: belongs(pid, key.vm_id, root=root))
+        except OSError:
+            return None
 
     def release(self, key: Key) -> None:
         """See Holder."""

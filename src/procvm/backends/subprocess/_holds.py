@@ -77,6 +77,9 @@ class Holder(Protocol):
     def pids(self, key: Key) -> tuple[int, ...]:
         """Any thread: the main process's number while it lives, else nothing."""
 
+    def owns(self, key: Key, pid: int) -> bool | None:
+        """Tell whether a process is of the tree; None when it is gone and cannot be asked."""
+
     def release(self, key: Key) -> None:
         """Forget it."""
 

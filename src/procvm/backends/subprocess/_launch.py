@@ -12,7 +12,7 @@ from ...errors import StartError
 from ..base import Plan
 from ._errors import start_error
 
-__all__ = ["RESOURCES", "launch_words", "user_words"]
+__all__ = ["RESOURCES", "launch_words", "uid_of", "user_words"]
 
 RESOURCES = {
     "memory": "RLIMIT_AS",
@@ -72,3 +72,10 @@ def user_words(plan: Plan, env: dict[str, str]) -> tuple[dict[str, Any], dict[st
     groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
     who = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
     return who, {**env, **{k: v for k, v in told.items() if k not in plan.config.env}}
+
+
+def uid_of(plan: Plan) -> int:
+    """Return the number of the user that a program runs as."""
+    who, _ = user_words(plan, {})
+    uid: int = who.get("user", os.getuid())
+    return uid

@@ -14,6 +14,7 @@ from typing import Any
 from ...errors import StartError
 from ...facts import Survivor
 from ..base import Key, Plan
+from ._belongs import belongs
 from ._errors import start_error, translated
 from ._group import GroupHolder
 from ._holds import Holding
@@ -28,6 +29,7 @@ from .keeper import _words as words
 __all__ = ["TreeHolder"]
 
 _OF_THE_KEEPER = ~((1 << 30) - 1)  # what all tags of one outermost keeper share
+_OF_A_TREE = ~0xFFFF  # the rest is of a keeper inside of it: see keeper/_tags.py
 _FIRST_SWEEP, _SLOWEST_SWEEP, _CLEAN_SWEEPS = 0.001, 0.2, 2
 _NO_INTERPRETER = frozenset({
     errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.ELOOP,
@@ -130,6 +132,20 @@ class TreeHolder:
         if held is None:
             return self._group.pids(key) if self._group is not None else ()
         return (held.pid,) if held.pid is not None and not held.is_told_ended else ()
+
+    def owns(self, key: Key, pid: int) -> bool | None:
+        """See Holder."""
+        held = self._keys.get(key)
+        if held is None:
+            return self._group.owns(key, pid) if self._group is not None else False
+        outermost = self._keeper is not None and self._keeper.facts.get("outermost", False)
+        root = None if held.is_told_ended else held.pid
+        mask = _OF_A_TREE if outermost else -1
+        tag = held.tag
+        try:
+            return self._spare.lend(lambda: belongs(pid, key.vm_id, root=root, tag=tag, mask=mask))
+        except OSError:
+            return None
 
     def release(self, key: Key) -> None:
         """See Holder."""

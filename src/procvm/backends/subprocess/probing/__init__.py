@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from ._watcher import Watcher
+from ._commands import Commands
+from ._notify import NotifySocket
+from ._tries import try_once
+from ._watcher import Watcher, leaves_of
 
-__all__ = ["Watcher"]
+__all__ = ["Commands", "NotifySocket", "Watcher", "leaves_of", "try_once"]

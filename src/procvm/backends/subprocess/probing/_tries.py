@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import subprocess
-import threading
-import time
-from collections.abc import Mapping
-from urllib.parse import urlsplit
 
-from ....probes import Call, Command, File, Http, Probe, Tcp, Unix
+from ....errors import shortened
+from ....probes import Call, File, Http, Probe, Tcp, Unix
 from ...base import Plan
 
 __all__ = ["Answer", "try_once"]
 
 Answer = tuple[bool, str]
-_LOOK = 0.02
 
 
-def try_once(
-    probe: Probe, plan: Plan, env: Mapping[str, str], seconds: float, stopped: threading.Event
-) -> Answer:
-    """Ask ``probe`` once, for at most ``seconds``."""
+def try_once(probe: Probe, plan: Plan, seconds: float) -> Answer:
+    """Ask ``probe`` once, for at most ``seconds``; a function takes as long as it takes."""
     try:
         if isinstance(probe, Tcp):
             return _tcp(probe, seconds)
@@ -35,13 +27,19 @@ def try_once(
             return found, f"{path} {'is there' if found else 'is not there'}"
         if isinstance(probe, Http):
             return _http(probe, seconds)
-        if isinstance(probe, Command):
-            return _command(probe, plan, env, seconds, stopped)
         if isinstance(probe, Call):
-            return _call(probe)
-    except Exception as e:  # noqa: BLE001 - whatever went wrong is the answer
-        return False, f"{type(e).__name__}: {e}"[:500]
+            told = probe.function()
+            return bool(told), f"the function returned {shortened(told)}"
+    except BaseException as e:  # noqa: BLE001 - whatever went wrong, sys.exit too, is the answer
+        return False, _said(e)
     return False, f"{probe.kind} cannot be asked"
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - a hostile __str__
+        return type(error).__name__
 
 
 def _in(plan: Plan, path: str) -> str:
@@ -67,52 +65,12 @@ def _unix(path: str, seconds: float) -> Answer:
 
 
 def _http(probe: Http, seconds: float) -> Answer:
-    import http.client  # noqa: PLC0415 - for those who probe by it
+    from http.client import HTTPException  # noqa: PLC0415 - for those who probe by it
 
-    url = urlsplit(probe.url)
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=seconds)
-    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    from ._http import status_of  # noqa: PLC0415 - the same
+
     try:
-        connection.request("GET", target, headers={"Connection": "close"})
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as e:
-        return False, f"GET {target}: {type(e).__name__}: {e}"[:500]
-    finally:
-        connection.close()
+        target, status = status_of(probe.url, seconds)
+    except (OSError, HTTPException) as e:
+        return False, f"GET {probe.url}: {_said(e)}"
     return status in probe.status, f"GET {target} answered {status}"
-
-
-def _command(
-    probe: Command, plan: Plan, env: Mapping[str, str], seconds: float, stopped: threading.Event
-) -> Answer:
-    try:
-        process = subprocess.Popen(  # noqa: S603 - the user's own command
-            probe.argv, cwd=plan.directory, env=dict(env), stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-    except OSError as e:
-        return False, f"{probe.argv[0]}: {e.strerror}"
-    end = time.monotonic() + seconds
-    code = None
-    try:
-        while code is None and time.monotonic() < end and not stopped.is_set():
-            try:
-                code = process.wait(_LOOK)
-            except subprocess.TimeoutExpired:
-                continue
-    finally:
-        try:
-            if code is None:  # not reaped yet, so the group's number is its own
-                os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
-    if code is None:
-        return False, f"{probe.argv[0]} did not end within {seconds:g} s"
-    return code == 0, f"{probe.argv[0]} ended with {code}"
-
-
-def _call(probe: Call) -> Answer:
-    told = probe.function()
-    return bool(told), f"the function returned {told!r}"[:500]
