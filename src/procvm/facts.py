@@ -105,6 +105,12 @@ class Usage:
     processes: int
     open_files: int
 
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from .display import usage_html  # noqa: PLC0415 - only a notebook needs it
+
+        return usage_html(plain(self))
+
 
 @attrs.frozen
 class Survivor:

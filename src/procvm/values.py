@@ -46,6 +46,12 @@ class VM:
     reason: str
     config: VMConfig = attrs.field(repr=False)
 
+    def _repr_html_(self) -> str:
+        """Show it in a notebook, without the configuration, which may hold secrets."""
+        from .display import vms_html  # noqa: PLC0415 - only a notebook needs it
+
+        return vms_html([shown(self)])
+
 
 @attrs.frozen
 class HealthReport:
@@ -66,6 +72,13 @@ class HealthReport:
     def __bool__(self) -> bool:
         """Whether all is good."""
         return self.status == "good"
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from .display import health_html  # noqa: PLC0415 - only a notebook needs it
+
+        unhealthy = [shown(vm) for vm in self.unhealthy]
+        return health_html(self.status, self.total, unhealthy, self.degraded)
 
 
 @attrs.frozen
@@ -91,3 +104,19 @@ class VMEvent:
             a.name: plain(getattr(self.vm, a.name)) for a in attrs.fields(VM) if a.name != "config"
         }
         return {"kind": self.kind, "at": self.at, "detail": self.detail, "vm": vm}
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from .display import events_html  # noqa: PLC0415 - only a notebook needs it
+
+        row = {"kind": self.kind, "at": self.at, "detail": self.detail, "vm": shown(self.vm)}
+        return events_html([row])
+
+
+def shown(vm: VM) -> dict[str, Any]:
+    """Return a VM as the plain row that is displayed; its exit in words, no configuration."""
+    return {
+        "vm_id": vm.vm_id, "name": vm.name, "state": str(vm.state), "healthy": vm.healthy,
+        "pid": vm.pid, "generation": vm.generation, "restarts": vm.restarts, "since": vm.since,
+        "exit": None if vm.exit is None else str(vm.exit), "reason": vm.reason,
+    }  # fmt: skip

@@ -17,6 +17,7 @@ from ..facts import LogLine, Usage
 from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
 from ._events import EventIterator
+from ._shown import html_of
 from ._sync import Until, VMManager, seconds, wanted
 
 __all__ = ["AsyncVMManager"]
@@ -88,6 +89,10 @@ class AsyncVMManager:
 
     def __repr__(self) -> str:
         return repr(self._face).replace("VMManager", "AsyncVMManager", 1)
+
+    def _repr_html_(self) -> str:
+        """Show its VMs in a notebook, from snapshots; it asks no process and may be closed."""
+        return html_of(self._core, "AsyncVMManager")
 
     async def _wait_for(self, ticket: Ticket, timeout: float | None = None) -> bool:
         if self._is_virtual:  # virtual time is moved here and never blocks

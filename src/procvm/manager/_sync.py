@@ -16,6 +16,7 @@ from ..facts import LogLine, Usage, VMState
 from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
 from ._core import Core, close_forgotten
+from ._shown import html_of
 
 __all__ = ["Until", "VMManager", "seconds", "wanted"]
 
@@ -67,6 +68,10 @@ class VMManager:
         if self._core.is_closed:
             return "<VMManager closed>"
         return f"<VMManager with {len(self._core.engine.entries)} VMs>"
+
+    def _repr_html_(self) -> str:
+        """Show its VMs in a notebook, from snapshots; it asks no process and may be closed."""
+        return html_of(self._core, "VMManager")
 
     def __reduce__(self) -> Any:
         """Refuse to be pickled: it owns processes, and stays where they are."""

@@ -1,0 +1,11 @@
+"""Floor 0, how facts look in a notebook: plain rows in, HTML or SVG out.
+
+It knows no class of ours, asks no process and no clock, and escapes every word it is given.
+No colour stands alone and none is a background, so that it reads in the dark and in the light.
+"""
+
+from __future__ import annotations
+
+from ._tables import events_html, health_html, manager_html, usage_html, vms_html
+
+__all__ = ["events_html", "health_html", "manager_html", "usage_html", "vms_html"]

@@ -1,0 +1,154 @@
+"""What a notebook shows of values and managers."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import attrs
+import pytest
+from displayed import HOSTILE, page
+
+from procvm import (
+    AsyncVMManager,
+    FakeBackend,
+    FakeProgram,
+    HealthReport,
+    Usage,
+    VMConfig,
+    VMManager,
+    VMState,
+)
+
+
+@pytest.fixture
+def manager() -> Any:
+    with VMManager(FakeBackend()) as made:
+        yield made
+
+
+def test_a_manager_shows_its_vms_in_order_of_allocation(manager: VMManager) -> None:
+    for name in ("zebra", "ant", "mole"):
+        manager.allocate(VMConfig(name, "x"))
+    manager.reset("zebra")
+    text = page(manager._repr_html_()).text
+    assert text.index("zebra") < text.index("ant") < text.index("mole")
+    assert "VMManager: 3 VMs (3 running)" in text
+
+
+def test_a_hostile_name_stays_a_word_everywhere(manager: VMManager) -> None:
+    manager.backend.program(HOSTILE, FakeProgram(exit_after=5.0, exit_code=1))  # type: ignore[attr-defined]
+    vm = manager.allocate(VMConfig(HOSTILE, [HOSTILE], env={"KEY": HOSTILE}))
+    bad = manager.wait(vm, VMState.FAILED)
+    report = attrs.evolve(manager.health(), degraded=(HOSTILE,))
+    events = manager.history()
+    values: list[Any] = [manager, vm, bad, report, *events]
+    for shown in values:
+        assert HOSTILE in page(shown._repr_html_()).text, shown
+    assert HOSTILE in page(events[0]._repr_html_()).text
+    assert repr(HOSTILE)[:40] in page(events[0]._repr_html_()).text
+
+
+def test_hostile_words_in_every_field_stay_words(manager: VMManager) -> None:
+    vm = manager.allocate(VMConfig("web", "x"))
+    wild = attrs.evolve(vm, vm_id=HOSTILE, name=HOSTILE, reason=HOSTILE + "\x00\ud800")
+    found = page(wild._repr_html_())
+    assert found.words.count(HOSTILE) == 1
+    assert ("title", HOSTILE) in found.attributes
+
+
+def test_values_of_the_environment_are_never_shown(manager: VMManager) -> None:
+    config = VMConfig("web", ["x", "argument-sesame"], env={"TOKEN": "open-sesame"})
+    vm = manager.allocate(config)
+    report = HealthReport("bad", 1, (vm,))
+    shown: list[Any] = [manager, vm, manager.health(), report, *manager.history()]
+    for value in shown:
+        assert "sesame" not in value._repr_html_()
+
+
+def test_the_state_is_a_word_and_not_a_colour_alone(manager: VMManager) -> None:
+    manager.backend.program("web", FakeProgram(exit_after=5.0, exit_code=3))  # type: ignore[attr-defined]
+    vm = manager.wait(manager.allocate(VMConfig("web", "x")), VMState.FAILED)
+    text = page(vm._repr_html_()).text
+    assert "failed" in text
+    assert "unhealthy" in text
+    assert "exited with code 3" in text
+
+
+def test_nothing_is_painted_behind_the_text(manager: VMManager) -> None:
+    vm = manager.allocate(VMConfig("web", "x"))
+    for value in (manager, vm, manager.health(), manager.usage(vm), manager.history()[0]):
+        styles = [text for name, text in page(value._repr_html_()).attributes if name == "style"]
+        for style in styles:
+            pairs = dict(part.split(":", 1) for part in style.split(";"))
+            assert pairs.get("background", "none") == "none"
+            assert pairs.keys().isdisjoint({"background-color"})
+
+
+def test_a_report_says_how_many_and_what_is_weaker() -> None:
+    good = page(HealthReport("good", 1)._repr_html_()).text
+    assert "good" in good
+    assert "0 of 1 VM not healthy" in good
+    assert "Weaker" not in good
+    assert "no keeper" in page(HealthReport("good", 0, (), ("no keeper",))._repr_html_()).text
+
+
+def test_a_usage_has_units_and_what_is_unknown_is_no_zero() -> None:
+    text = page(Usage(1.5, None, 3 * 2**20, 4, 2, 9)._repr_html_()).text
+    assert "1.50 s" in text
+    assert "3.0 MiB" in text
+    assert "\u2013" in text
+    assert "0.0 %" not in text
+    assert "12.5 %" in page(Usage(1.5, 12.5, 1, 1, 1, 1)._repr_html_()).text
+
+
+def test_of_many_vms_the_first_are_shown_and_all_are_counted(manager: VMManager) -> None:
+    manager.allocate_all([VMConfig(f"vm{n}", "x") for n in range(250)])
+    text = page(manager._repr_html_()).text
+    assert "250 VMs (250 running)" in text
+    assert "vm199" in text
+    assert "vm200" not in text
+    assert "and 50 more VMs" in text
+
+
+def test_a_closed_manager_says_so() -> None:
+    manager = VMManager(FakeBackend())
+    manager.allocate(VMConfig("web", "x"))
+    manager.close()
+    assert "VMManager (closed): 0 VMs" in page(manager._repr_html_()).text
+
+
+def test_the_async_face_shows_itself_without_being_awaited() -> None:
+    async def main() -> str:
+        async with AsyncVMManager(FakeBackend()) as manager:
+            await manager.allocate(VMConfig("web", "x"))
+            return manager._repr_html_()
+
+    text = page(asyncio.run(main())).text
+    assert "AsyncVMManager: 1 VM (1 running)" in text
+    assert "web" in text
+
+
+def test_rendering_waits_for_nobody(manager: VMManager) -> None:
+    """The loop of a fake is held by its lock: whoever needs the loop would wait here."""
+    vm = manager.allocate(VMConfig("web", "x"))
+    shown: list[Any] = [manager, vm, manager.health(), *manager.history()]
+    texts: list[str] = []
+    with manager.backend._lock:  # type: ignore[attr-defined]
+        thread = threading.Thread(target=lambda: texts.extend(s._repr_html_() for s in shown))
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+    assert all("web" in page(text).text for text in texts if "not healthy" not in text)
+    assert len(texts) == len(shown)
+
+
+def test_an_import_of_procvm_brings_no_display() -> None:
+    code = (
+        "import sys, procvm; procvm.VMManager, procvm.AsyncVMManager\n"
+        "assert not [name for name in sys.modules if name.startswith('procvm.display')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
