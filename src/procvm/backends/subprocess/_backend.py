@@ -21,6 +21,7 @@ from .._stack import ensure_room
 from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Timer, Waiter
 from ._environment import environment_of
 from ._errors import translated
+from ._floods import Floods
 from ._group import GroupHolder
 from ._holds import Holder, Holding
 from ._keeper import tree_is_possible
@@ -74,6 +75,7 @@ class SubprocessBackend(Backend):
         self._commands.holder = self._holder
         self._sink: Sink | None = None
         self._running: dict[Key, _Running] = {}
+        self._floods = Floods(self._reactor)
         self._meter = UsageMeter()
         self._chance = random.Random()  # noqa: S311 - jitter is no secret
         self._is_closed = False
@@ -259,16 +261,16 @@ class SubprocessBackend(Backend):
         if running is None or fd is None:
             return 0
         try:
-            data = os.read(fd, _MOST_AT_ONCE)
+            data = os.read(fd, self._floods.most(fd, _MOST_AT_ONCE))
         except BlockingIOError:
             return 0
         except OSError:
             data = b""
         if not data:
-            self._reactor.unregister(fd)
-            os.close(fd)
+            self._close_pipe(fd)
             del running.pipes[stream]
             return 0
+        self._floods.saw(fd, len(data))
         if running.file is not None:
             running.file.write(data)
         self.sink.output(key, stream, data)
@@ -288,13 +290,17 @@ class SubprocessBackend(Backend):
                 if size < _MOST_AT_ONCE:
                     break
 
+    def _close_pipe(self, fd: int) -> None:
+        self._floods.forget(fd)
+        self._reactor.unregister(fd)
+        os.close(fd)
+
     def _drop(self, key: Key) -> None:
         running = self._running.pop(key, None)
         if running is None:
             return
         for fd in running.pipes.values():
-            self._reactor.unregister(fd)
-            os.close(fd)
+            self._close_pipe(fd)
         for watcher in running.watchers.values():
             watcher.stop()
         self._commands.stop_all(key)
