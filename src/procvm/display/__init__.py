@@ -7,5 +7,8 @@ No colour stands alone and none is a background, so that it reads in the dark an
 from __future__ import annotations
 
 from ._tables import events_html, health_html, manager_html, usage_html, vms_html
+from ._timeline import Span, Timeline
 
-__all__ = ["events_html", "health_html", "manager_html", "usage_html", "vms_html"]
+__all__ = [
+    "Span", "Timeline", "events_html", "health_html", "manager_html", "usage_html", "vms_html",
+]  # fmt: skip

@@ -7,7 +7,7 @@ import builtins
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..backends import Backend
 from ..config import VMConfig
@@ -19,6 +19,9 @@ from ..values import VM, HealthReport, VMEvent
 from ._events import EventIterator
 from ._shown import html_of
 from ._sync import Until, VMManager, seconds, wanted
+
+if TYPE_CHECKING:
+    from ..display import Timeline
 
 __all__ = ["AsyncVMManager"]
 
@@ -241,6 +244,10 @@ class AsyncVMManager:
     async def history(self, vm: VM | str | None = None) -> builtins.list[VMEvent]:
         """Return the last events, of one VM or of all; also after close."""
         return self._face.history(vm)
+
+    async def timeline(self, vm: VM | str | None = None) -> Timeline:
+        """Return the history drawn as lanes of time, of one VM or of all; also after close."""
+        return self._face.timeline(vm)
 
     async def close(self, *, grace: float | None = None) -> None:
         """Remove every VM, side by side, and end the backend; again is silent."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from ..values import shown
+from typing import TYPE_CHECKING
+
+from ..values import VMEvent, shown
 from ._core import Core
 
-__all__ = ["html_of"]
+if TYPE_CHECKING:
+    from ..display import Timeline
+
+__all__ = ["drawn", "html_of"]
 
 
 def html_of(core: Core, title: str) -> str:
@@ -15,3 +20,15 @@ def html_of(core: Core, title: str) -> str:
     vms = [shown(entry.vm) for entry in core.engine.entries.copy().values()]
     closed = " (closed)" if core.is_closed else ""
     return manager_html(title + closed, vms, core.backend.capabilities.degraded)
+
+
+def drawn(core: Core, events: list[VMEvent], vm_id: str | None) -> Timeline:
+    """Return the timeline of ``events``, of one VM or of all; also after close.
+
+    The events were read before the snapshots are: what is newer than they are is shown, too.
+    """
+    from ._spans import timeline_of  # noqa: PLC0415 - only a notebook needs it
+
+    vms = [entry.vm for entry in core.engine.entries.copy().values()]
+    alive = [vm for vm in vms if vm_id in (None, vm.vm_id)]
+    return timeline_of(events, alive, core.backend.wall())

@@ -6,7 +6,7 @@ import builtins
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..backends import Backend
 from ..config import VMConfig, signal_number
@@ -16,7 +16,10 @@ from ..facts import LogLine, Usage, VMState
 from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
 from ._core import Core, close_forgotten
-from ._shown import html_of
+from ._shown import drawn, html_of
+
+if TYPE_CHECKING:
+    from ..display import Timeline
 
 __all__ = ["Until", "VMManager", "seconds", "wanted"]
 
@@ -283,6 +286,15 @@ class VMManager:
         if book is None:
             raise VMNotFoundError(self._core.name_of(vm))
         return [event for event in events if event.vm.vm_id == book[0].vm_id]
+
+    def timeline(self, vm: VM | str | None = None) -> Timeline:
+        """Return the history drawn as lanes of time, of one VM or of all; also after close.
+
+        It shows what ``history`` keeps, and is a value: call again to see what came since.
+        """
+        now = None if vm is None else self._core.engine.book(self._core.name_of(vm))
+        events = self.history(vm)
+        return drawn(self._core, events, None if now is None else now[0].vm_id)
 
     def close(self, *, grace: float | None = None) -> None:
         """Remove every VM, side by side, and end the backend; again is silent.
