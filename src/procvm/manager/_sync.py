@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from ..backends import Backend
+from ..backends import Backend, Key
 from ..config import VMConfig, signal_number
 from ..engine import LineParser, Ticket
 from ..errors import ConfigError, ProcVMError, StopError, VMNotFoundError, WaitTimeoutError
@@ -262,9 +262,15 @@ class VMManager:
                 return
 
     def usage(self, vm: VM | str) -> Usage:
-        """Return what a VM's whole tree uses now; zeros when nothing of it lives."""
+        """Return what a VM's whole tree uses now; zeros when nothing of it lives.
+
+        What ends meanwhile counts nothing and hurts nobody.
+
+        Raises:
+            VMNotFoundError: There is none.
+        """
         now = self.get(vm)
-        return self._core.backend.usage(self._core.engine.entries[now.vm_id].key)
+        return self._core.backend.usage(Key(now.vm_id, now.generation))
 
     def subscribe(self, callback: Callable[[VMEvent], None]) -> Callable[[], None]:
         """Call ``callback`` with every event to come, in order; return what undoes it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._members import MARKER, must_be_looked_at, stat_of
 
-__all__ = ["belongs"]
+__all__ = ["belongs", "children_of"]
 
 _DEEPEST = 1000
 
@@ -42,6 +42,11 @@ def belongs(
             return False
         one = stat.parent
     return False
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the children of a process with one thread; none where the kernel does not tell."""
+    return [int(word) for word in _content(f"/proc/{pid}/task/{pid}/children").split()]
 
 
 def _tag_of(pid: int) -> int | None:

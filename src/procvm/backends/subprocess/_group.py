@@ -340,7 +340,10 @@ class GroupHolder:
     def pids(self, key: Key) -> tuple[int, ...]:
         """See Holder."""
         held = self._held.get(key)
-        return (held.pid,) if held is not None and not held.has_ended else ()
+        if held is None:
+            return ()
+        root = () if held.has_ended else (held.pid,)
+        return (*root, *(member.pid for member in self._left(held).left))
 
     def owns(self, key: Key, pid: int) -> bool | None:
         """See Holder."""

@@ -75,7 +75,7 @@ class Holder(Protocol):
         """Signal the main process or the tree."""
 
     def pids(self, key: Key) -> tuple[int, ...]:
-        """Any thread: the main process's number while it lives, else nothing."""
+        """Any thread: everything that lives of the tree, as far as it can be found."""
 
     def owns(self, key: Key, pid: int) -> bool | None:
         """Tell whether a process is of the tree; None when it is gone and cannot be asked."""

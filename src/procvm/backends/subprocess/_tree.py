@@ -14,13 +14,13 @@ from typing import Any
 from ...errors import StartError
 from ...facts import Survivor
 from ..base import Key, Plan
-from ._belongs import belongs
+from ._belongs import belongs, children_of
 from ._errors import start_error, translated
 from ._group import GroupHolder
 from ._holds import Holding
 from ._keeper import Keeper
 from ._lease import LoopLease
-from ._members import MARKER
+from ._members import MARKER, family_of
 from ._setup import Facts, host_facts, setup_of
 from ._spare import Spare
 from ._sweep import sweep_marked, sweep_tagged
@@ -131,14 +131,20 @@ class TreeHolder:
         held = self._keys.get(key)
         if held is None:
             return self._group.pids(key) if self._group is not None else ()
-        return (held.pid,) if held.pid is not None and not held.is_told_ended else ()
+        keeper = self._keeper
+        root = (held.pid,) if held.pid is not None and not held.is_told_ended else ()
+        if keeper is None:
+            return root
+        orphans = (pid for pid in children_of(keeper.process.pid) if self.owns(key, pid))
+        return family_of({*root, *orphans})
 
     def owns(self, key: Key, pid: int) -> bool | None:
         """See Holder."""
         held = self._keys.get(key)
         if held is None:
             return self._group.owns(key, pid) if self._group is not None else False
-        outermost = self._keeper is not None and self._keeper.facts.get("outermost", False)
+        keeper = self._keeper  # this may be any thread
+        outermost = keeper is not None and keeper.facts.get("outermost", False)
         root = None if held.is_told_ended else held.pid
         mask = _OF_A_TREE if outermost else -1
         tag = held.tag
