@@ -1,4 +1,4 @@
-"""Floor 0, how facts look in a notebook: plain rows in, HTML or SVG out.
+"""Floor 0, how facts look in a notebook: plain rows in, text, HTML or SVG out.
 
 It knows no class of ours, asks no process and no clock, and escapes every word it is given.
 No colour stands alone and none is a background, so that it reads in the dark and in the light.
@@ -7,8 +7,10 @@ No colour stands alone and none is a background, so that it reads in the dark an
 from __future__ import annotations
 
 from ._tables import events_html, health_html, manager_html, usage_html, vms_html
+from ._text import vms_text
 from ._timeline import Span, Timeline
 
 __all__ = [
     "Span", "Timeline", "events_html", "health_html", "manager_html", "usage_html", "vms_html",
+    "vms_text",
 ]  # fmt: skip

@@ -7,7 +7,12 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["COLOURS", "Markup", "cell", "clock", "escaped", "size", "state_cell", "table"]
+__all__ = [
+    "COLOURS", "MOST_ROWS", "Markup", "cell", "clock", "colour_of", "escaped", "legal", "size",
+    "state_cell", "table",
+]  # fmt: skip
+
+MOST_ROWS = 200  # a page with a hundred thousand rows is no page
 
 # Each stands out from white and from black by 3 to 1 at least, as WCAG asks of a graphic.
 COLOURS = {
@@ -36,8 +41,12 @@ def escaped(text: object) -> str:
     """Return ``text`` for use between tags and in quoted attributes, of HTML and of XML."""
     if isinstance(text, Markup):
         return text
-    legal = _TURNING.sub("\ufffd", _ILLEGAL.sub("\ufffd", str(text)))
-    return html.escape(legal, quote=True)
+    return html.escape(legal(text), quote=True)
+
+
+def legal(text: object) -> str:
+    """Return ``text`` without the characters that no page and no terminal should be given."""
+    return _TURNING.sub("\ufffd", _ILLEGAL.sub("\ufffd", str(text)))
 
 
 def colour_of(state: str) -> str:

@@ -6,17 +6,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ._markup import Markup, clock, escaped, size, state_cell, table
+from ._markup import MOST_ROWS, Markup, clock, escaped, size, state_cell, table
 
 __all__ = ["events_html", "health_html", "manager_html", "usage_html", "vms_html"]
 
-_MOST_ROWS = 200  # a page with a hundred thousand rows is no page
 _VM_HEADS = ("name", "state", "pid", "generation", "restarts", "since", "last exit", "why")
 
 
 def vms_html(vms: Sequence[Mapping[str, Any]], caption: str = "") -> str:
     """Return VMs as one table, in the order given; the first ones when they are many."""
-    shown = [_vm_row(vm) for vm in vms[:_MOST_ROWS]]
+    shown = [_vm_row(vm) for vm in vms[:MOST_ROWS]]
     return table(_VM_HEADS, shown, caption) + _more(len(vms), "VMs")
 
 
@@ -29,9 +28,9 @@ def _vm_row(vm: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _more(total: int, what: str) -> str:
-    if total <= _MOST_ROWS:
+    if total <= MOST_ROWS:
         return ""
-    return f"<p>and {total - _MOST_ROWS} more {what}</p>"
+    return f"<p>and {total - MOST_ROWS} more {what}</p>"
 
 
 def manager_html(title: str, vms: Sequence[Mapping[str, Any]], degraded: Sequence[str]) -> str:
@@ -73,7 +72,7 @@ def events_html(events: Sequence[Mapping[str, Any]]) -> str:
             clock(event["at"]), event["vm"]["name"], event["kind"],
             state_cell(event["vm"]["state"], healthy=event["vm"]["healthy"]), event["detail"],
         )
-        for event in events[-_MOST_ROWS:]
+        for event in events[-MOST_ROWS:]
     ]  # fmt: skip
     before = _more(len(events), "events before these")
     return before + table(("at", "name", "event", "state", "detail"), rows)

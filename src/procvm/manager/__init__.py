@@ -5,7 +5,21 @@ A verb posts a command to the engine and waits for its ticket; it changes nothin
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._core import Core, on_open, open_cores
 from ._sync import VMManager
 
-__all__ = ["Core", "VMManager", "on_open", "open_cores"]
+if TYPE_CHECKING:
+    from ._watch import Watch
+
+__all__ = ["Core", "VMManager", "Watch", "on_open", "open_cores"]
+
+
+def __getattr__(name: str) -> object:
+    """Load the live table when it is first used; a program outside of a notebook never does."""
+    if name != "Watch":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._watch import Watch  # noqa: PLC0415 - only a notebook needs it
+
+    return Watch

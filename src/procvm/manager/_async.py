@@ -17,11 +17,12 @@ from ..facts import LogLine, Usage
 from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
 from ._events import EventIterator
-from ._shown import html_of
+from ._shown import html_of, watched
 from ._sync import Until, VMManager, seconds, wanted
 
 if TYPE_CHECKING:
     from ..display import Timeline
+    from ._watch import Watch
 
 __all__ = ["AsyncVMManager"]
 
@@ -248,6 +249,10 @@ class AsyncVMManager:
     async def timeline(self, vm: VM | str | None = None) -> Timeline:
         """Return the history drawn as lanes of time, of one VM or of all; also after close."""
         return self._face.timeline(vm)
+
+    def watch(self) -> Watch:
+        """Show the VMs in a notebook as a table that events keep up to date."""
+        return watched(self._core, "AsyncVMManager")
 
     async def close(self, *, grace: float | None = None) -> None:
         """Remove every VM, side by side, and end the backend; again is silent."""

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..values import VMEvent, shown
 from ._core import Core
 
 if TYPE_CHECKING:
     from ..display import Timeline
+    from ._watch import Watch
 
-__all__ = ["drawn", "html_of"]
+__all__ = ["drawn", "html_of", "rows_of", "title_of", "watched"]
+
+
+def rows_of(core: Core) -> list[dict[str, Any]]:
+    """Return a manager's VMs as plain rows, in order of allocation; also after close."""
+    return [shown(entry.vm) for entry in core.engine.entries.copy().values()]
+
+
+def title_of(core: Core, title: str) -> str:
+    """Return what a manager is called."""
+    return f"{title} (closed)" if core.is_closed else title
 
 
 def html_of(core: Core, title: str) -> str:
-    """Return the VMs of a manager as HTML, in order of allocation; also after close."""
+    """Return the VMs of a manager as HTML; also after close."""
     from ..display import manager_html  # noqa: PLC0415 - only a notebook needs it
 
-    vms = [shown(entry.vm) for entry in core.engine.entries.copy().values()]
-    closed = " (closed)" if core.is_closed else ""
-    return manager_html(title + closed, vms, core.backend.capabilities.degraded)
+    degraded = core.backend.capabilities.degraded
+    return manager_html(title_of(core, title), rows_of(core), degraded)
 
 
 def drawn(core: Core, events: list[VMEvent], vm_id: str | None) -> Timeline:
@@ -32,3 +42,11 @@ def drawn(core: Core, events: list[VMEvent], vm_id: str | None) -> Timeline:
     vms = [entry.vm for entry in core.engine.entries.copy().values()]
     alive = [vm for vm in vms if vm_id in (None, vm.vm_id)]
     return timeline_of(events, alive, core.backend.wall())
+
+
+def watched(core: Core, title: str) -> Watch:
+    """Return a live table of a manager's VMs."""
+    from ._watch import Watch  # noqa: PLC0415 - only a notebook needs it
+
+    core.check("watch")
+    return Watch(core, title)

@@ -16,10 +16,11 @@ from ..facts import LogLine, Usage, VMState
 from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
 from ._core import Core, close_forgotten
-from ._shown import drawn, html_of
+from ._shown import drawn, html_of, watched
 
 if TYPE_CHECKING:
     from ..display import Timeline
+    from ._watch import Watch
 
 __all__ = ["Until", "VMManager", "seconds", "wanted"]
 
@@ -301,6 +302,18 @@ class VMManager:
         now = None if vm is None else self._core.engine.book(self._core.name_of(vm))
         events = self.history(vm)
         return drawn(self._core, events, None if now is None else now[0].vm_id)
+
+    def watch(self) -> Watch:
+        """Show the VMs in a notebook as a table that events keep up to date.
+
+        It returns at once. The table is moved until the Watch is stopped, or the manager closed;
+        a ``with`` block stops it at its end.
+
+        Raises:
+            ImportError: IPython is not installed.
+            RuntimeError: The program runs in no notebook.
+        """
+        return watched(self._core, "VMManager")
 
     def close(self, *, grace: float | None = None) -> None:
         """Remove every VM, side by side, and end the backend; again is silent.
