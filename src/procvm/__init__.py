@@ -39,7 +39,7 @@ from .facts import Exit, LogLine, Survivor, Usage, VMState
 from .values import VM, HealthReport, VMEvent
 
 if TYPE_CHECKING:
-    from . import probes, protocol
+    from . import plot, probes, protocol
     from .backends import Backend
     from .backends.fake import FakeBackend, FakeProgram
     from .backends.subprocess import SubprocessBackend
@@ -54,7 +54,7 @@ __all__ = [
     "RemoteError", "ResourceError", "RestartPolicy", "StartError", "StartInterruptedError",
     "StopError", "StopPolicy", "SubprocessBackend", "Survivor", "UnreachableStateError", "Usage",
     "VMConfig", "VMEvent", "VMManager", "VMNotFoundError", "VMState", "WaitTimeoutError",
-    "WorkingDirectoryError", "probes", "protocol",
+    "WorkingDirectoryError", "plot", "probes", "protocol",
 ]  # fmt: skip
 
 _HEAVY = {  # name: the module that brings it, loaded when it is first used
@@ -64,6 +64,7 @@ _HEAVY = {  # name: the module that brings it, loaded when it is first used
     "FakeProgram": "backends.fake",
     "SubprocessBackend": "backends.subprocess",
     "VMManager": "manager",
+    "plot": "plot",
     "probes": "probes",
     "protocol": "protocol",
 }

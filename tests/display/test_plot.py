@@ -1,0 +1,97 @@
+"""A timeline on matplotlib's axes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from displayed import HOSTILE
+
+from procvm import FakeBackend, FakeProgram, VMConfig, VMManager, VMState, plot, probes
+from procvm.display import COLOURS
+
+
+@pytest.fixture
+def ax() -> Any:
+    pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
+    from matplotlib.figure import Figure
+
+    return Figure().add_subplot()
+
+
+@pytest.fixture
+def manager() -> Iterator[VMManager]:
+    fake = FakeBackend(seed=1)
+    fake.program("worker", FakeProgram(exit_after=4.0, exit_code=3))
+    fake.program("db", FakeProgram(ready_after=3.0))
+    with VMManager(fake) as made:
+        made.allocate(VMConfig("db", "x", ready=probes.tcp(5432)))
+        made.wait(made.allocate(VMConfig("worker", "x", restart="on-failure")), VMState.FAILED)
+        yield made
+
+
+def colours(ax: Any) -> list[str]:
+    from matplotlib.colors import to_hex
+
+    return [to_hex(bars.get_facecolor()[0]) for bars in ax.collections if len(bars.get_paths())]
+
+
+def test_lanes_bars_and_marks_are_drawn_from_plain_rows(ax: Any, manager: VMManager) -> None:
+    rows = manager.timeline().to_rows()
+    same: Any = plot.timeline(rows, ax)
+    assert same is ax
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["db", "worker"]
+    top, bottom = ax.get_ylim()
+    assert top > bottom  # the first lane is the upper one
+    for state in ("starting", "running", "backoff", "failed"):
+        assert COLOURS[state] in colours(ax)
+    marks = {line.get_label(): len(line.get_xdata()) for line in ax.lines[2:]}
+    assert marks == {"_exit": 6, "_restart": 5}
+    words = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert words == ["starting", "running", "backoff", "failed", "exit", "start anew"]
+
+
+def test_a_bar_is_as_long_as_its_stretch(ax: Any, manager: VMManager) -> None:
+    timeline = manager.timeline("db")
+    plot.timeline(timeline, ax)
+    boxes = [path.get_extents() for bars in ax.collections for path in bars.get_paths()]
+    assert (boxes[0].x0, boxes[0].x1) == pytest.approx((0.0, 3.0))
+    assert boxes[1].x1 == pytest.approx(timeline.end - timeline.start)
+
+
+def test_a_name_is_no_formula(ax: Any) -> None:
+    with VMManager(FakeBackend()) as manager:
+        manager.allocate(VMConfig("$\\frac{$" + HOSTILE, "x"))
+        plot.timeline(manager.timeline().to_rows(), ax)
+        ax.figure.canvas.draw()
+        assert ax.get_yticklabels()[0].get_text() == "$\\frac{$" + HOSTILE
+
+
+def test_no_rows_are_an_empty_picture(ax: Any) -> None:
+    plot.timeline([], ax)
+    ax.figure.canvas.draw()
+    assert ax.get_yticklabels() == []
+
+
+def test_without_axes_it_makes_a_figure_and_shows_nothing() -> None:
+    pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
+    program = (
+        "import matplotlib; matplotlib.use('Agg')\n"
+        "import matplotlib.pyplot as plt; plt.show = lambda: 1 / 0\n"
+        "from procvm import plot; assert plot.timeline([]).figure in map(plt.figure, [1])"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
+
+
+def test_it_costs_nothing_before_the_first_picture() -> None:
+    program = "import sys, procvm; procvm.plot; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"pip install procvm\[plot\]"):
+        plot.timeline([])
