@@ -66,3 +66,12 @@ def test_tail_gives_the_last_lines() -> None:
     book.add(1, "stdout", 1.0, b"a\nb\nc\n")
     assert [line.text for line in book.lines(2)] == ["b", "c"]
     assert book.lines(0) == []
+
+
+def test_one_more_byte_lets_go_of_a_small_part_alone() -> None:
+    book = LogBook(2**16)
+    book.add(1, "stdout", 0.0, b"x" * 2**20)
+    book.add(1, "stdout", 0.0, b"y")
+    kept = "".join(map(str, book.lines()))
+    assert kept.endswith("xy")
+    assert 2**15 < len(kept) <= 2**16

@@ -12,6 +12,7 @@ from ..facts import LogLine
 __all__ = ["LineParser", "LogBook"]
 
 _LONGEST_LINE = 2**20
+_LARGEST_PIECE = 2**14
 
 
 class Chunk(NamedTuple):
@@ -62,6 +63,7 @@ class LogBook:
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
+        self._piece = max(1, min(_LARGEST_PIECE, keep // 4))  # what is let go of at once
         self._lives: dict[int, deque[Chunk]] = {}
         self._sizes: dict[int, int] = {}
         self._number = 0
@@ -80,9 +82,11 @@ class LogBook:
             self._lives = {g: self._lives[g] for g in previous} | {generation: deque()}
             self._sizes = {g: self._sizes[g] for g in previous} | {generation: 0}
         chunks = self._lives[generation]
-        self._number += 1
         data = data[-self._keep :] if self._keep else b""
-        chunks.append(Chunk(self._number, generation, stream, at, data))
+        for begin in range(0, len(data) or 1, self._piece):
+            self._number += 1
+            piece = data[begin : begin + self._piece]
+            chunks.append(Chunk(self._number, generation, stream, at, piece))
         self._sizes[generation] += len(data)
         while self._sizes[generation] > self._keep:
             self._sizes[generation] -= len(chunks.popleft().data)

@@ -343,7 +343,11 @@ class GroupHolder:
         if held is None:
             return ()
         root = () if held.has_ended else (held.pid,)
-        return (*root, *(member.pid for member in self._left(held).left))
+        try:  # by itself: the loop's handles and spare descriptors are the loop's alone
+            look = members(held.pid if held.is_owned else None, key.vm_id)
+        except OSError:
+            return root
+        return (*root, *(member.pid for member in look.left))
 
     def owns(self, key: Key, pid: int) -> bool | None:
         """See Holder."""
