@@ -75,3 +75,28 @@ def test_56_an_interrupt_at_150_random_moments_loses_no_process(containment: str
             check=False,
         )
         assert done.returncode == 0, done.stderr
+
+
+OVERDUE = """
+import signal, threading
+from procvm import VMConfig, VMManager
+with VMManager() as manager:
+    vm = manager.allocate(VMConfig("idle", ["sleep", "1000"]))
+    # Its handler runs in the main thread, but nothing ends what that thread blocks in.
+    threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,)).start()
+    try:
+        manager.wait(vm, "removed", timeout=60)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_56_an_interrupt_that_ended_no_system_call_is_heard_soon() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OVERDUE],
+        timeout=40,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "interrupted\n", done.stderr

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 
 __all__ = ["LockWaiter"]
+
+_FIRST_SLICE = 0.05
+_LONGEST_SLICE = 2.0
 
 
 class LockWaiter:
@@ -29,8 +33,28 @@ class LockWaiter:
 
     def wait(self, timeout: float | None) -> bool:
         """Block until it is set, at most ``timeout`` seconds; a signal's handler may interrupt."""
-        if not self._is_set:
-            longest = threading.TIMEOUT_MAX
-            if self._lock.acquire(timeout=-1 if timeout is None else min(timeout, longest)):
-                self._lock.release()  # a signal's handler may wait for the same on top of this
+        if self._is_set:
+            return True
+        longest = threading.TIMEOUT_MAX if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+        if threading.get_ident() == threading.main_thread().ident:
+            return self._wait_in_slices(time.monotonic() + longest)
+        return self._acquire(-1 if timeout is None else longest)
+
+    def _wait_in_slices(self, end: float) -> bool:
+        """Wait as the main thread, which looks up now and then: a Ctrl-C may be overdue.
+
+        A signal that comes while a thread waits for the interpreter's lock, on its way into
+        acquire, is kept by CPython until that thread runs Python again: it does not end the
+        acquire. At the start of a wait that is likely, later it is not.
+        """
+        a_slice = _FIRST_SLICE
+        while not self._is_set and (left := end - time.monotonic()) > 0:
+            self._acquire(min(left, a_slice))
+            a_slice = min(2 * a_slice, _LONGEST_SLICE)
+        return self._is_set
+
+    def _acquire(self, seconds: float) -> bool:
+        """Block; -1: for as long as it takes."""
+        if self._lock.acquire(timeout=seconds):
+            self._lock.release()  # a signal's handler may wait for the same on top of this
         return self._is_set
