@@ -26,11 +26,30 @@ def held(name="held", **options):
 
 Run = Callable[..., pytest.RunResult]
 
+# What is installed beside takes longer to import than a suite takes: test_plugin.py and
+# test_page.py have it all, as a user has; the suites here have what they name.
+NOTHING_ELSE = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
+NEEDED = {
+    "-n": "xdist.plugin",
+    "--max-worker": "xdist.plugin",
+    "--timeout": "pytest_timeout",
+    "--randomly": "pytest_randomly",
+}
+
+
+def plugins_for(args: tuple[str, ...]) -> list[str]:
+    """Name the plugins that these arguments need, by the names of their entry points."""
+    found = [plugin for word, plugin in NEEDED.items() if any(a.startswith(word) for a in args)]
+    return [word for name in ("pytest_procvm", *dict.fromkeys(found)) for word in ("-p", name)]
+
 
 @pytest.fixture
-def run(pytester: pytest.Pytester) -> Run:
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv(NOTHING_ELSE, "1")
+
     def runs(*args: str) -> pytest.RunResult:
-        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *args)
+        plugins = plugins_for(args)
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *plugins, *args)
 
     return runs
 
@@ -50,10 +69,13 @@ def fifo(pytester: pytest.Pytester) -> Path:
 
 
 @pytest.fixture
-def running(pytester: pytest.Pytester) -> Callable[..., object]:
+def running(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    monkeypatch.setenv(NOTHING_ELSE, "1")
+
     @contextmanager
     def runs(*args: str) -> Iterator[subprocess.Popen[bytes]]:
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *args]
+        plugins = ("-p", "no:cacheprovider", *plugins_for(args))
+        command = [sys.executable, "-m", "pytest", *plugins, *args]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=pytester.path
         )

@@ -76,7 +76,7 @@ def test_sigterm_that_a_test_swallows_ends_the_run_after_that_test(
             pass
         """
     )
-    result = run("-p", "no:randomly")
+    result = run()
     result.assert_outcomes(passed=1)
     assert result.ret != 0
 
@@ -131,7 +131,7 @@ def test_the_default_is_put_back_and_untouched_without_a_fixture(
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
         """
     )
-    result = run("-p", "no:randomly", "-s")
+    result = run("-s")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["put back"])
 

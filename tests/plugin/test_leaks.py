@@ -25,7 +25,7 @@ def test_a_vm_left_in_the_sessions_manager_fails_the_test_alone(
             vm_manager_session.remove(vm_manager_session.allocate(VMConfig("gone", "sleep 1000")))
         """
     )
-    result = run("-p", "no:randomly", *workers)
+    result = run(*workers)
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*ERROR at teardown of test_leaks*"])
     result.stdout.re_match_lines([r".*left behind.*VM 'left' is running: pid \d+, sleep 1001"])
@@ -49,7 +49,7 @@ def test_a_manager_that_a_test_forgets_is_found(pytester: pytest.Pytester, run: 
             kept[0].allocate(VMConfig("another", "sleep 1000"))
         """
     )
-    result = run("-p", "no:randomly")
+    result = run()
     result.assert_outcomes(passed=3, errors=2)
     result.stdout.fnmatch_lines(["*VM 'forgotten' is running*", "*VM 'another' is running*"])
 
@@ -120,7 +120,7 @@ def test_a_process_of_a_closed_manager_is_named_and_killed(
             assert left[0].wait(60) == -signal.SIGKILL
         """
     )
-    result = run("-p", "no:randomly")
+    result = run()
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.re_match_lines([r".*process \d+ \(sleep 1234\) of a closed manager"])
 
@@ -146,7 +146,7 @@ def test_a_teardown_that_fails_says_as_well_what_is_left(
             pass
         """
     )
-    result = run("-p", "no:randomly")
+    result = run()
     result.assert_outcomes(passed=2, errors=2)
     result.stdout.fnmatch_lines(
         ["*RuntimeError: in the teardown", "*left behind*VM 'left' is running*"]
@@ -173,4 +173,4 @@ def test_in_any_order(pytester: pytest.Pytester, run: Run) -> None:
     )
     pytest.importorskip("pytest_randomly")
     for seed in ("1", "2", "3"):
-        run("-p", "randomly", f"--randomly-seed={seed}").assert_outcomes(passed=12)
+        run(f"--randomly-seed={seed}").assert_outcomes(passed=12)

@@ -112,7 +112,7 @@ def test_only_vms_that_the_test_could_see_are_shown(pytester: pytest.Pytester, r
             assert False
         """
     )
-    text = run("-p", "no:randomly").stdout.str()
+    text = run().stdout.str()
     assert "VM earlier" not in text
     assert text.count("VM mine: removed") == 1
     assert text.count("VM asked-for:") == 1

@@ -44,9 +44,7 @@ def test_a_vm_lives_as_long_as_its_scope(
             assert counts == {"web": 1, "db": 1, "each": 2}
         """
     pytester.makepyfile(test_one=suite, test_two=suite)
-    run("-p", "no:randomly", *workers, *(("--dist=loadfile",) if workers else ())).assert_outcomes(
-        passed=6
-    )
+    run(*workers, *(("--dist=loadfile",) if workers else ())).assert_outcomes(passed=6)
 
 
 def test_what_cannot_be_started_shows_its_last_lines(pytester: pytest.Pytester, run: Run) -> None:
@@ -89,7 +87,7 @@ def test_a_config_may_depend_on_other_fixtures(pytester: pytest.Pytester, run: R
             vm_manager_session.remove(web)
         """
     )
-    run("-p", "no:randomly").assert_outcomes(passed=2)
+    run().assert_outcomes(passed=2)
 
 
 def test_a_vm_that_failed_meanwhile_is_shown(pytester: pytest.Pytester, run: Run) -> None:
