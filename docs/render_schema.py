@@ -13,7 +13,17 @@ from typing import Any
 import attrs
 
 import procvm
-from procvm import Exit, Limits, LogPolicy, RestartPolicy, StopPolicy, VMConfig, probes, protocol
+from procvm import (
+    Exit,
+    Limits,
+    LogPolicy,
+    RestartPolicy,
+    StopPolicy,
+    Usage,
+    VMConfig,
+    probes,
+    protocol,
+)  # fmt: skip
 
 FILE = Path(procvm.__file__).parent / "protocol" / "schema.json"
 METHODS = {
@@ -94,11 +104,24 @@ def _request(kind: Any, config: str) -> dict[str, Any]:
         "method": {"const": kind.method},
         "timestamp": {"type": "number"},
     }
-    names = [a.name for a in attrs.fields(kind) if a.name != "timestamp"]
+    names = [a.name for a in attrs.fields(kind) if a.name not in ("timestamp", "usage")]
     for name in names:
         value = {"$ref": f"#/$defs/{config}"} if name == "config" else {"type": "string"}
         properties["args"] = {"type": "object", "properties": {name: value}, "required": [name]}
-    return {"type": "object", "properties": properties, "required": list(properties)}
+    schema = {"type": "object", "properties": properties, "required": list(properties)}
+    if kind is protocol.GetVMs and config.endswith(".extended"):
+        usage = {"type": "object", "properties": {"usage": {"type": "boolean"}}}
+        schema["properties"] = {**properties, "args": usage}
+    return schema
+
+
+def _info(*, extended: bool) -> dict[str, Any]:
+    schema = _of_class(protocol.VMInfo, required=True)
+    schema["required"].remove("usage")
+    schema["properties"]["usage"] = {"$ref": "#/$defs/Usage"}
+    if not extended:
+        del schema["properties"]["usage"]
+    return schema
 
 
 def _object(properties: dict[str, Any], **optional: Any) -> dict[str, Any]:
@@ -126,13 +149,14 @@ def _failed(message: dict[str, Any], *, extended: bool) -> dict[str, Any]:
 def _responses(kind: Any, *, extended: bool) -> dict[str, Any]:
     good: dict[str, Any] = {"status": {"const": "success"}}
     more: dict[str, Any] = {}
+    end = ".extended" if extended else ""
     if hasattr(kind, "success"):
         good["message"] = {"const": kind.success}
         more = {"vm_id": {"type": "string"}} if extended and kind is protocol.AllocateVM else {}
     elif kind is protocol.GetHealth:
         good["health"] = {"enum": ["good", "bad"]}
     else:
-        good["process"] = {"type": "array", "items": {"$ref": "#/$defs/VMInfo"}}
+        good["process"] = {"type": "array", "items": {"$ref": f"#/$defs/VMInfo{end}"}}
     return _response(_object(good, **more), _failed({"const": kind.failure}, extended=extended))
 
 
@@ -141,8 +165,10 @@ def _parts() -> dict[str, Any]:
     parts: dict[str, Any] = {
         "VMConfig": _config(extended=False),
         "VMConfig.extended": _config(extended=True),
-        "VMInfo": _of_class(protocol.VMInfo, required=True),
+        "VMInfo": _info(extended=False),
+        "VMInfo.extended": _info(extended=True),
         "Exit": _of_class(Exit, required=True),
+        "Usage": _of_class(Usage, required=True),
         "Probe": {"oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in _PROBES]},
     }
     for policy in (RestartPolicy, StopPolicy, Limits, LogPolicy):

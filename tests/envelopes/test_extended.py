@@ -10,7 +10,7 @@ from procvm import FakeBackend, VMManager
 from procvm.protocol import Dispatcher, decode_request, decode_response, encode_request
 
 HERE = Path(__file__).parent
-METHODS = ("allocate_vm", "remove_vm", "reset_vm", "get_health", "get_vms")
+METHODS = ("allocate_vm", "remove_vm", "reset_vm", "get_health", "get_vms", "get_vms_usage")
 
 
 def _read(name: str) -> Any:

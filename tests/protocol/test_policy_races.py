@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from procvm import VM, HealthReport, SubprocessBackend, VMConfig, VMManager, probes
+from procvm import VM, HealthReport, SubprocessBackend, Usage, VMConfig, VMManager, probes
 from procvm.protocol import Dispatcher, Policy
 
 ALL = ("allocate_vm", "remove_vm", "reset_vm", "get_health", "get_vms")
@@ -38,6 +38,9 @@ class _Swapping:
 
     def health(self) -> HealthReport:
         return self.manager.health()
+
+    def usage(self, vm: VM | str) -> Usage:
+        return self.manager.usage(vm)
 
     def list(self) -> list[VM]:
         return self.manager.list()

@@ -27,7 +27,7 @@ def _validator(definition: str) -> jsonschema.Draft202012Validator:
 
 
 def _definition(golden: Path) -> str:
-    method, kind = golden.stem.split(".")
+    method, kind = golden.stem.replace("_usage", "").split(".")
     end = ".extended" if golden.parent.name == "extended" else ""
     return f"{method}.{'request' if kind == 'request' else 'response'}{end}"
 
@@ -55,7 +55,7 @@ def test_every_golden_file_is_accepted(golden: Path) -> None:
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda p: "/".join(p.parts[-2:]))
 def test_a_golden_file_without_one_of_its_keys_is_refused(golden: Path) -> None:
     data, validator = _read(golden), _validator(_definition(golden))
-    for key in data:
+    for key in data.keys() - ({"args"} if data.get("method") == "get_vms" else set()):
         assert not validator.is_valid({k: v for k, v in data.items() if k != key}), key
     for key in data.get("result", ()):
         if key not in ("error", "vm_id"):
@@ -66,7 +66,7 @@ def test_a_golden_file_without_one_of_its_keys_is_refused(golden: Path) -> None:
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda p: "/".join(p.parts[-2:]))
 def test_the_documented_dialect_knows_none_of_the_extended_keys(golden: Path) -> None:
     more = ("result" in _read(golden) and {"error", "vm_id"} & _read(golden)["result"].keys()) or (
-        golden.name == "allocate_vm.request.json"
+        golden.name in ("allocate_vm.request.json", "get_vms_usage.success.json")
     )
     is_extended = golden.parent.name == "extended"
     validator = _validator(_definition(golden).removesuffix(".extended"))

@@ -89,9 +89,13 @@ class Client:
         """Return how the VMs are; the envelope carries the status alone, so total is 0."""
         return HealthReport(self._ask(GetHealth(time.time()), HealthResult).health, 0)
 
-    def list(self) -> builtins.list[VMInfo]:
-        """Return which VMs there are."""
-        return builtins.list(self._ask(GetVMs(time.time()), VMsResult).process)
+    def list(self, *, usage: bool = False) -> builtins.list[VMInfo]:
+        """Return which VMs there are; with ``usage``, and what each tree uses now.
+
+        Raises:
+            ProtocolError: The documented dialect carries no usage; nothing was sent.
+        """
+        return builtins.list(self._ask(GetVMs(time.time(), usage), VMsResult).process)
 
     def _ask(self, message: Request, kind: type[T]) -> T:
         request = encode_request(message, dialect=self._dialect)

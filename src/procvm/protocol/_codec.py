@@ -11,7 +11,7 @@ import attrs
 
 from ..config import VMConfig, config_from, config_to
 from ..errors import ConfigError, ProtocolError
-from ..facts import Exit, plain
+from ..facts import Exit, Usage, plain
 from ._messages import (
     AllocateVM,
     Failed,
@@ -79,9 +79,10 @@ def decode_copy(copy: PlainCopy, *, extended: bool) -> Request:
         if not top or top in _READ:
             raise ProtocolError(".".join(at[:8])[:200] or "request", "is not plain data")
     timestamp = _timestamp(request)
-    if kind is GetHealth or kind is GetVMs:
-        found: Request = kind(timestamp)
-        return found
+    if kind is GetHealth:
+        return GetHealth(timestamp)
+    if kind is GetVMs:
+        return GetVMs(timestamp, extended and _wants_usage(request.get("args")))
     args = request.get("args")
     if type(args) is not dict:
         raise ProtocolError("args", "must be a mapping")
@@ -92,6 +93,13 @@ def decode_copy(copy: PlainCopy, *, extended: bool) -> Request:
         raise ProtocolError("args.vm_id", "must be text: a vm_id or a name")
     made: Request = kind(vm_id, timestamp)
     return made
+
+
+def _wants_usage(args: Any) -> bool:
+    wants = args.get("usage", False) if type(args) is dict else False
+    if type(wants) is not bool:
+        raise ProtocolError("args.usage", "must be true or false")
+    return wants
 
 
 def _timestamp(request: dict[str, Any]) -> float:
@@ -136,6 +144,10 @@ def encode_request(message: Request, *, dialect: Dialect = "documented") -> dict
         if type(message.vm_id) is not str:
             raise ProtocolError("args.vm_id", "must be text: a vm_id or a name")
         request["args"] = {"vm_id": message.vm_id}
+    elif isinstance(message, GetVMs) and message.usage:
+        if not extended:
+            raise ProtocolError("args.usage", "the documented dialect knows no usage")
+        request["args"] = {"usage": message.usage}
     request["timestamp"] = message.timestamp
     copy = PlainCopy(request)
     if copy.replaced:
@@ -180,7 +192,10 @@ def encode_result(result: Result, *, extended: bool) -> dict[str, Any]:
     if isinstance(result, HealthResult):
         return {"status": "success", "health": result.health}
     if isinstance(result, VMsResult):
-        return {"status": "success", "process": [_element(vm) for vm in result.process]}
+        return {
+            "status": "success",
+            "process": [_element(vm, extended=extended) for vm in result.process],
+        }
     if isinstance(result, Succeeded):
         data: dict[str, Any] = {"status": "success", "message": plain_text(result.message)}
         if extended and result.vm_id is not None:
@@ -196,8 +211,8 @@ def encode_result(result: Result, *, extended: bool) -> dict[str, Any]:
     return data
 
 
-def _element(vm: VMInfo) -> dict[str, Any]:
-    return {
+def _element(vm: VMInfo, *, extended: bool) -> dict[str, Any]:
+    data = {
         "vm_id": vm.vm_id,
         "name": plain_text(vm.name),
         "path": plain_text(vm.path),
@@ -210,6 +225,9 @@ def _element(vm: VMInfo) -> dict[str, Any]:
         "started_at": vm.started_at,
         "exit": None if vm.exit is None else plain(vm.exit),
     }
+    if extended and vm.usage is not None:
+        data["usage"] = plain(vm.usage)
+    return data
 
 
 def decode_response(response: Any) -> Response:
@@ -278,6 +296,11 @@ _EXIT: dict[str, tuple[type, ...]] = {
     "code": (int, _NONE), "signal": (int, _NONE), "at": (float, int), "expected": (bool,),
 }  # fmt: skip
 
+_USAGE: dict[str, tuple[type, ...]] = {
+    "cpu_time": (float, int), "cpu_percent": (float, int, _NONE), "memory": (int,),
+    "threads": (int,), "processes": (int,), "open_files": (int,),
+}  # fmt: skip
+
 
 def _info(data: Any) -> VMInfo:
     if type(data) is not dict:
@@ -285,7 +308,12 @@ def _info(data: Any) -> VMInfo:
     fields = {key: _typed(data, key, *kinds) for key, kinds in _INFO.items()}
     if fields["exit"] is not None:
         fields["exit"] = Exit(**{k: _typed(fields["exit"], k, *t) for k, t in _EXIT.items()})
+    usage = data.get("usage")
+    if usage is not None:
+        if type(usage) is not dict:
+            raise ProtocolError("result.usage", "must be a mapping")
+        fields["usage"] = Usage(**{k: _typed(usage, k, *t) for k, t in _USAGE.items()})
     return VMInfo(**fields)
 
 
-assert set(_INFO) == {a.name for a in attrs.fields(VMInfo)}  # noqa: S101 - one list of keys
+assert {*_INFO, "usage"} == {a.name for a in attrs.fields(VMInfo)}  # noqa: S101 - one list of keys

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
 import shlex
 from typing import Any, Protocol
 
 from ..config import VMConfig
-from ..errors import ConfigError, PolicyError, ProcVMError, ProtocolError
+from ..errors import ConfigError, PolicyError, ProcVMError, ProtocolError, VMNotFoundError
+from ..facts import Usage
 from ..values import VM, HealthReport
 from ._codec import Dialect, checked_dialect, decode_copy, encode_result, method_of
 from ._guard import Guard
@@ -48,8 +50,11 @@ class Verbs(Protocol):
     def health(self) -> HealthReport:
         """Tell how the VMs are."""
 
-    def list(self) -> list[VM]:
+    def list(self) -> builtins.list[VM]:
         """Tell which VMs there are."""
+
+    def usage(self, vm: VM, /) -> Usage:
+        """Tell what a VM's tree uses."""
 
 
 class Dispatcher:
@@ -58,7 +63,8 @@ class Dispatcher:
     Args:
         manager: What carries them out.
         dialect: ``'documented'``: exactly the documented keys and messages; ``'extended'``
-            adds ``vm_id`` and ``error`` to results, and more keys to a ``config``.
+            adds ``vm_id`` and ``error`` to results, more keys to a ``config``, and ``usage`` to
+            ``get_vms``.
         policy: What requests may do; None: everything. Who can send a request then can run
             any program as the host's user, so never open a socket without a policy.
     """
@@ -122,7 +128,7 @@ class Dispatcher:
     def _seen(self, message: GetHealth | GetVMs, guard: Guard) -> Result:
         vms = guard.visible(self._manager.list())
         if isinstance(message, GetVMs):
-            return VMsResult(tuple(map(_info, vms)))
+            return self._told(message, vms)
         return HealthResult("good" if all(vm.healthy for vm in vms) else "bad")
 
     def _listed(self) -> set[str]:
@@ -133,7 +139,7 @@ class Dispatcher:
         if isinstance(message, GetHealth):
             return HealthResult(manager.health().status)
         if isinstance(message, GetVMs):
-            return VMsResult(tuple(map(_info, manager.list())))
+            return self._told(message, manager.list())
         if isinstance(message, AllocateVM):
             return Succeeded(message.success, manager.allocate(message.config).vm_id)
         if isinstance(message, RemoveVM):
@@ -142,8 +148,19 @@ class Dispatcher:
             manager.reset(message.vm_id)
         return Succeeded(message.success)
 
+    def _told(self, message: GetVMs, vms: list[VM]) -> VMsResult:
+        if not message.usage:
+            return VMsResult(tuple(map(_info, vms)))
+        found = []
+        for vm in vms:
+            try:
+                found.append(_info(vm, self._manager.usage(vm)))
+            except VMNotFoundError:
+                found.append(_info(vm))  # it was taken away meanwhile
+        return VMsResult(tuple(found))
 
-def _info(vm: VM) -> VMInfo:
+
+def _info(vm: VM, usage: Usage | None = None) -> VMInfo:
     return VMInfo(
         vm_id=vm.vm_id,
         name=vm.name,
@@ -156,6 +173,7 @@ def _info(vm: VM) -> VMInfo:
         healthy=vm.healthy,
         started_at=vm.started_at,
         exit=vm.exit,
+        usage=usage,
     )
 
 

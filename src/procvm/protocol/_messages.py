@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import attrs
 
 from ..config import VMConfig
-from ..facts import Exit
+from ..facts import Exit, Usage
 
 __all__ = [
     "AllocateVM", "Failed", "GetHealth", "GetVMs", "HealthResult", "RemoveVM", "Request",
@@ -59,11 +59,15 @@ class GetHealth:
 
 @attrs.frozen
 class GetVMs:
-    """Ask which VMs there are; the document repeats the failure of get_health here."""
+    """Ask which VMs there are; the document repeats the failure of get_health here.
+
+    ``usage``: and what each uses now, which is measured then; in the extended dialect alone.
+    """
 
     method: ClassVar[str] = "get_vms"
     failure: ClassVar[str] = "unable to get health"
     timestamp: float
+    usage: bool = False
 
 
 Request = AllocateVM | RemoveVM | ResetVM | GetHealth | GetVMs
@@ -85,6 +89,7 @@ class VMInfo:
         healthy: Whether it is as it should be.
         started_at: When its program began to run, as a Unix time.
         exit: How its program ended last.
+        usage: What its tree uses, where that was asked for; never in the documented dialect.
     """
 
     vm_id: str
@@ -98,6 +103,7 @@ class VMInfo:
     healthy: bool
     started_at: float | None
     exit: Exit | None
+    usage: Usage | None = None
 
 
 @attrs.frozen
