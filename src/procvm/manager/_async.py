@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -16,6 +15,7 @@ from ..errors import ProcVMError, VMNotFoundError, WaitTimeoutError
 from ..facts import LogLine, Usage
 from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
+from ._awaiting import LoopWaiter, hearing
 from ._events import EventIterator
 from ._shown import html_of, watched
 from ._sync import Until, VMManager, seconds, wanted
@@ -25,28 +25,6 @@ if TYPE_CHECKING:
     from ._watch import Watch
 
 __all__ = ["AsyncVMManager"]
-
-
-class _LoopWaiter:
-    """Wakes a future of one loop, from any thread."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[None] = self._loop.create_future()
-
-    def set(self) -> None:
-        """Wake it; a loop that is closed needs no waking."""
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        if not self._future.done():
-            self._future.set_result(None)
-
-    async def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is woken (True) or time is up (False)."""
-        done, _ = await asyncio.wait([self._future], timeout=timeout)
-        return bool(done)
 
 
 def _unfollow(engine: Engine, vm_id: str, waiter: object) -> None:
@@ -101,7 +79,7 @@ class AsyncVMManager:
     async def _wait_for(self, ticket: Ticket, timeout: float | None = None) -> bool:
         if self._is_virtual:  # virtual time is moved here and never blocks
             return self._core.block(ticket, timeout)
-        waiter = _LoopWaiter()
+        waiter = LoopWaiter()
         ticket.on_settled(waiter.set)
         try:
             settled = await waiter.wait(timeout)
@@ -218,7 +196,7 @@ class AsyncVMManager:
 
     async def _more_output(self, vm_id: str, seen: int) -> None:
         """Wait until there is output after ``seen``, or none will come."""
-        engine, waiter = self._core.engine, _LoopWaiter()
+        engine, waiter = self._core.engine, LoopWaiter()
         self._core.backend.post(lambda: engine.follow(vm_id, waiter, seen))
         try:
             await waiter.wait()
@@ -228,7 +206,8 @@ class AsyncVMManager:
 
     async def usage(self, vm: VM | str) -> Usage:
         """Return what a VM's whole tree uses now; zeros when nothing of it lives."""
-        return await asyncio.to_thread(self._face.usage, vm)
+        with hearing():
+            return await asyncio.to_thread(self._face.usage, vm)
 
     def subscribe(self, callback: Callable[[VMEvent], None]) -> Callable[[], None]:
         """Call ``callback`` with every event to come, in order; return what undoes it."""
@@ -259,4 +238,5 @@ class AsyncVMManager:
         if self._is_virtual:
             self._face.close(grace=grace)
         else:
-            await asyncio.to_thread(lambda: self._face.close(grace=grace))
+            with hearing():
+                await asyncio.to_thread(lambda: self._face.close(grace=grace))

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Self
 
 from ..values import VMEvent
+from ._awaiting import hearing
 from ._core import Core
 
 __all__ = ["EventIterator"]
@@ -43,6 +44,11 @@ class _Ear:
         self.is_over = True
         self._wake()
 
+    def look(self) -> None:
+        """Wake the reader when there is something for it; in its loop."""
+        if self.kept or self.is_over:
+            self.more.set()
+
     def _wake(self) -> None:
         try:
             self._loop.call_soon_threadsafe(self.more.set)
@@ -69,13 +75,17 @@ class EventIterator(AsyncIterator[VMEvent]):
 
     async def __anext__(self) -> VMEvent:
         ear = self._ear
-        while not ear.kept:
-            if ear.is_over:
-                raise StopAsyncIteration
-            ear.more.clear()
-            if not (ear.kept or ear.is_over):  # none came between
-                await ear.more.wait()
-        return ear.kept.popleft()
+        try:
+            while not ear.kept:
+                if ear.is_over:
+                    raise StopAsyncIteration
+                ear.more.clear()
+                if not (ear.kept or ear.is_over):  # none came between
+                    with hearing(ear.look):
+                        await ear.more.wait()
+            return ear.kept.popleft()
+        finally:
+            del self  # a traceback, which a notebook keeps, would keep it hearing
 
     async def aclose(self) -> None:
         """Hear no more; again is silent."""
