@@ -51,6 +51,11 @@ class Ticket:
         if self.is_settled:
             wake()
 
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether it was answered, and not with an error."""
+        return self.is_settled and self._error is None
+
     def result(self) -> Any:
         """Return the answer, or raise it."""
         if self._error is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -17,6 +17,7 @@ from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
 from ._awaiting import LoopWaiter, hearing
 from ._events import EventIterator
+from ._progress import Bar
 from ._shown import html_of, watched
 from ._sync import Until, VMManager, seconds, wanted
 
@@ -107,25 +108,41 @@ class AsyncVMManager:
             return self._face.allocate_all(configs, progress=progress)
         tickets: builtins.list[Ticket] = []
         errors: builtins.list[Exception] = []
-        try:
-            tickets.extend(self._core.allocate(config) for config in configs)
-            for ticket in tickets:
-                try:
-                    await self._settled(ticket)
-                except ProcVMError as e:
-                    errors.append(e)
-        except BaseException as e:
-            for ticket in tickets:
-                self._core.cancel(ticket)
-            if isinstance(e, ProcVMError):
-                raise ExceptionGroup("not all VMs could be started", [e]) from None
-            raise
+        with Bar(is_shown=progress) as bar:
+            try:
+                tickets.extend(self._core.allocate(config) for config in configs)
+                await self._draw(bar, tickets)
+                for ticket in tickets:
+                    try:
+                        await self._settled(ticket)
+                    except ProcVMError as e:
+                        errors.append(e)
+            except BaseException as e:
+                for ticket in tickets:
+                    self._core.cancel(ticket)
+                if isinstance(e, ProcVMError):
+                    await self._take_back(tickets)
+                    raise ExceptionGroup("not all VMs could be started", [e]) from None
+                raise
         if errors:
-            removals = [self._core.request("remove", t.vm_id, None) for t in tickets if t.vm_id]
-            for removal in removals:
-                await self._wait_for(removal)
+            await self._take_back(tickets)
             raise ExceptionGroup("not all VMs could be started", errors)
         return [ticket.result() for ticket in tickets]
+
+    async def _draw(self, bar: Bar, tickets: Sequence[Ticket]) -> None:
+        bar.show(tickets)
+        while bar.is_shown and (left := [one for one in tickets if not one.is_settled]):
+            waiter = _LoopWaiter()
+            for ticket in left:
+                ticket.on_settled(waiter.set)
+            await waiter.wait()
+            bar.show(tickets)
+
+    async def _take_back(self, tickets: Iterable[Ticket]) -> None:
+        for ticket in tickets:
+            await self._wait_for(ticket)  # settled, or about to be: then its VM is known
+        for removal in self._core.removals(tickets):
+            await self._wait_for(removal)
 
     async def remove(self, vm: VM | str, *, grace: float | None = None) -> VM:
         """Take a VM away and return its last snapshot, when its whole tree is gone."""

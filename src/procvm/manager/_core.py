@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -138,6 +138,28 @@ class Core:
         if not settled:
             self.cancel(ticket)
         return settled
+
+    def block_for_one(self, tickets: Sequence[Ticket]) -> None:
+        """Block until one of several tickets is settled."""
+        waiter, first = self.backend.waiter(), threading.Lock()
+
+        def wake() -> None:  # in the loop or here: whoever has the lock is the first
+            if first.acquire(blocking=False):
+                waiter.set()
+
+        for ticket in tickets:
+            ticket.on_settled(wake)
+        try:
+            self.backend.block(waiter, None)
+        except RuntimeError:  # nothing could ever come, in virtual time: told of the first
+            self.block(tickets[0])
+
+    def removals(self, tickets: Iterable[Ticket]) -> list[Ticket]:
+        """Post the removal of what settled starts have made; a close does it by itself."""
+        try:
+            return [self.request("remove", t.vm_id, None) for t in tickets if t.vm_id]
+        except ManagerClosedError:
+            return []
 
     def close(self, grace: float | None) -> list[StopError]:
         """Remove everything and end the backend; return what could not be stopped."""

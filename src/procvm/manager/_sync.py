@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -16,6 +16,7 @@ from ..facts import LogLine, Usage, VMState
 from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
 from ._core import Core, close_forgotten
+from ._progress import Bar
 from ._shown import drawn, html_of, watched
 
 if TYPE_CHECKING:
@@ -104,34 +105,48 @@ class VMManager:
     ) -> builtins.list[VM]:
         """Start several programs side by side, all or none, and return them in order.
 
+        Args:
+            configs: What to start.
+            progress: Whether to show a bar of those that are up, with tqdm.
+
         Raises:
             ExceptionGroup: What could not be started, and why; nothing of any remains.
+            ImportError: tqdm, the extra ``progress``, is not installed; nothing was started.
         """
         tickets: builtins.list[Ticket] = []
         errors: builtins.list[Exception] = []
-        try:
-            tickets.extend(self._core.allocate(config) for config in configs)
-            for ticket in _shown(tickets, progress=progress):
-                self._core.block(ticket)
-                try:
-                    ticket.result()
-                except ProcVMError as e:
-                    errors.append(e)
-        except BaseException as e:
-            for ticket in tickets:
-                self._core.cancel(ticket)
-            self._take_back(tickets)
-            if isinstance(e, ProcVMError):
-                raise ExceptionGroup("not all VMs could be started", [e]) from None
-            raise
+        with Bar(is_shown=progress) as bar:
+            try:
+                tickets.extend(self._core.allocate(config) for config in configs)
+                self._draw(bar, tickets)
+                for ticket in tickets:
+                    self._core.block(ticket)
+                    try:
+                        ticket.result()
+                    except ProcVMError as e:
+                        errors.append(e)
+            except BaseException as e:
+                for ticket in tickets:
+                    self._core.cancel(ticket)
+                self._take_back(tickets)
+                if isinstance(e, ProcVMError):
+                    raise ExceptionGroup("not all VMs could be started", [e]) from None
+                raise
         if errors:
             self._take_back(tickets)
             raise ExceptionGroup("not all VMs could be started", errors)
         return [ticket.result() for ticket in tickets]
 
+    def _draw(self, bar: Bar, tickets: Sequence[Ticket]) -> None:
+        bar.show(tickets)
+        while bar.is_shown and (left := [one for one in tickets if not one.is_settled]):
+            self._core.block_for_one(left)
+            bar.show(tickets)
+
     def _take_back(self, tickets: Iterable[Ticket]) -> None:
-        removals = [self._core.request("remove", t.vm_id, None) for t in tickets if t.vm_id]
-        for removal in removals:
+        for ticket in tickets:
+            self._core.block(ticket)  # settled, or about to be: then its VM is known
+        for removal in self._core.removals(tickets):
             self._core.block(removal)
 
     def remove(self, vm: VM | str, *, grace: float | None = None) -> VM:
@@ -348,12 +363,3 @@ def wanted(until: tuple[Until, ...]) -> Callable[[VM], bool]:
     if not until:
         return lambda vm: is_final(vm.state)
     return lambda vm: vm.state in states or any(test(vm) for test in tests)
-
-
-def _shown(tickets: Iterable[Ticket], *, progress: bool) -> Iterable[Ticket]:
-    if not progress:
-        return tickets
-    from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415 - the extra
-
-    shown: Iterable[Ticket] = tqdm(tickets, unit="VM")
-    return shown
