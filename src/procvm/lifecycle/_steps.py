@@ -134,19 +134,19 @@ def _keep_failure(record: Record, event: Any, now: Moment) -> Change:
         "name": record.config.name, "vm_id": record.vm_id, "argv": record.config.command,
         "directory": record.config.path, "step": "ready", "exit": record.exit,
     }  # fmt: skip
+    said = f"; its probe said last: {record.words}" if record.words else ""
     if isinstance(error, StartError):
         kept: StartError = attrs.evolve(error, name=record.config.name, vm_id=record.vm_id)
         kept.__cause__ = error.__cause__
     elif type(event).__name__ == "ReadyTimedOut":
         probe = record.config.ready
         seconds = probe.ready_timeout if probe else 0.0
-        said = f"; its probe said last: {record.words}" if record.words else ""
         kept = ReadyTimeoutError(f"it was not ready after {seconds:g} s{said}", **facts)
     else:
         why = f"it {record.exit} before it was ready"
         if record.exit is not None and record.exit.code == 0:
             why += " (does it put itself into the background?)"
-        kept = ExitedBeforeReadyError(why, **facts)
+        kept = ExitedBeforeReadyError(why + said, **facts)
     return changed(record, failure=kept, reason=kept.why, is_troubled=True), (Disarm(), Unwatch())
 
 

@@ -34,7 +34,7 @@ from ._routes import Routes
 from ._tree import TreeHolder
 from ._usage import UsageMeter
 from ._waiter import LockWaiter
-from .probing import Commands, NotifySocket, Watcher, leaves_of, try_once
+from .probing import Commands, NotifySocket, Strangers, Watcher, leaves_of, try_once
 
 __all__ = ["SubprocessBackend"]
 
@@ -172,11 +172,14 @@ class SubprocessBackend(Backend):
             if running.watchers.get(role) is watcher:
                 self.sink.probed(key, role, passed=passed, words=words)
 
+        leaves = tuple(leaves_of(probe)) if role == "ready" else ()
+        strangers = Strangers(leaves, running.plan, partial(self._holder.pids, key))
+
         def ask(one: Probe, seconds: float, stopped: threading.Event) -> tuple[bool, str]:
             seconds = min(seconds, _LONGEST_TRY)
             if isinstance(one, Command):
                 return self._commands.ask(key, running.plan, one.argv, seconds, stopped)
-            return try_once(one, running.plan, seconds)
+            return strangers.judged(one, try_once(one, running.plan, seconds))
 
         watcher = Watcher(self._reactor, probe, role, answer, ask, running.notify)
         running.watchers[role] = watcher
