@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable
 
 from ..base import Plan
@@ -11,26 +12,33 @@ from ..base import Plan
 __all__ = ["LogFile"]
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LOOK_EVERY = 0.1  # seconds: a look for each line would cost a flood its speed
 
 
 class LogFile:
-    """Appends; ``warn`` is told once when that fails."""
+    """Appends; ``warn`` is told once when that fails, and once when the file was deleted.
+
+    One that was renamed, deleted or replaced meanwhile (by logrotate(8), say) is made anew.
+    """
 
     def __init__(self, plan: Plan, warn: Callable[[str], None]) -> None:
         policy = plan.config.log
         self._path = os.path.join(plan.base, policy.file or "")  # noqa: PTH118 - text in, text out
         self._rotate, self._backups = policy.rotate, policy.backups
         self._warn = warn
-        self._has_warned = False
+        self._has_warned = self._is_gone = self._has_told_gone = False
+        self._looked = 0.0
         self._fd: int | None = None
         self._size = 0
 
     def write(self, data: bytes) -> None:
         """Append ``data``, after a rotation where one is due."""
         try:
+            if self._fd is not None and (self._is_full(data) or self._is_long_ago()):
+                self._look()
             if self._fd is None:
                 self._open()
-            if self._rotate and self._size and self._size + len(data) > self._rotate:
+            if self._size and self._is_full(data):
                 self._turn()
             view = memoryview(data)
             while view and self._fd is not None:
@@ -38,11 +46,39 @@ class LogFile:
                 self._size += written
                 view = view[written:]
             self._has_warned = False
+            if self._is_gone:
+                self._is_gone, self._has_told_gone = False, True
+                self._warn(f"the log {self._path!r} was deleted meanwhile; it is made anew")
         except OSError as e:
             self.close()
             if not self._has_warned:
                 self._has_warned = True
                 self._warn(f"the log {self._path!r} cannot be written: {e.strerror}")
+
+    def _is_full(self, data: bytes) -> bool:
+        return self._rotate > 0 and self._size + len(data) > self._rotate
+
+    def _is_long_ago(self) -> bool:
+        now = time.monotonic()
+        is_long = now - self._looked >= _LOOK_EVERY
+        if is_long:
+            self._looked = now
+        return is_long
+
+    def _look(self) -> None:
+        """Close the open file when it is not the one at its path any more."""
+        assert self._fd is not None  # noqa: S101 - asked of an open one
+        mine = os.fstat(self._fd)
+        try:
+            found = os.lstat(self._path)
+        except FileNotFoundError:
+            found = None
+        if found is not None and os.path.samestat(found, mine):
+            self._size = found.st_size  # somebody may have cut it: O_APPEND goes on at its end
+            return
+        self.close()
+        if mine.st_nlink == 0 and not self._has_told_gone:  # else it has another name now
+            self._is_gone = True
 
     def _open(self) -> None:
         fd = os.open(self._path, _FLAGS, 0o600)
