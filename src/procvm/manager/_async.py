@@ -132,7 +132,7 @@ class AsyncVMManager:
     async def _draw(self, bar: Bar, tickets: Sequence[Ticket]) -> None:
         bar.show(tickets)
         while bar.is_shown and (left := [one for one in tickets if not one.is_settled]):
-            waiter = _LoopWaiter()
+            waiter = LoopWaiter()
             for ticket in left:
                 ticket.on_settled(waiter.set)
             await waiter.wait()
