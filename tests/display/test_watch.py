@@ -231,3 +231,18 @@ def test_outside_of_a_notebook_it_says_so(
     monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: None)
     with pytest.raises(RuntimeError, match=r"runs in none.*subscribe\(\)"):
         manager.watch()
+
+
+def test_a_watch_and_a_subscriber_that_come_together_are_both_heard(
+    manager: VMManager, notebook: Notebook
+) -> None:
+    came: list[Any] = []
+    thread = threading.Thread(target=lambda: came.append(manager.watch()))
+    with manager.core._listening:  # as a subscriber holds it who is half added
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+    thread.join()
+    assert len(manager.core.engine.listeners) == 1
+    came[0].stop()
+    assert manager.core.engine.listeners == []

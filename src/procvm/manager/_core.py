@@ -115,6 +115,8 @@ class Core:
         self.check("subscribe")
         with self._listening:
             self.engine.listeners = [*self.engine.listeners, listener]
+        if self.is_closed:  # meanwhile, so perhaps without it
+            listener.stop()
 
     def drop_listener(self, listener: Listener) -> None:
         """Let it hear no more; any thread, again is silent."""

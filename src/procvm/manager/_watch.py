@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..display import manager_html, vms_text
+from ..errors import ManagerClosedError
 from ._core import Core
 from ._shown import rows_of, title_of
 
@@ -65,10 +66,11 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="procvm-watch", daemon=True)
         self._bell = _Bell(self)
         self._thread.start()
-        core.engine.listeners = [*core.engine.listeners, self._bell]
-        self.ring()  # for what happened between the picture and the bell
-        if core.is_closed:
+        try:
+            core.add_listener(self._bell)
+        except ManagerClosedError:  # a moment ago, by another thread
             self.stop()
+        self.ring()  # for what happened between the picture and the bell
 
     def ring(self) -> None:
         """Let it be drawn anew soon; for its manager's events."""
@@ -95,8 +97,7 @@ class Watch:
             if self._stopping.is_set():
                 return
             self._stopping.set()
-        engine = self._core.engine
-        engine.listeners = [one for one in engine.listeners if one is not self._bell]
+        self._core.drop_listener(self._bell)
         self._dirty.set()
         if threading.current_thread() is not self._thread:
             self._thread.join(_PATIENCE)
