@@ -109,8 +109,7 @@ class VMEvent:
         """Show it in a notebook."""
         from .display import events_html  # noqa: PLC0415 - only a notebook needs it
 
-        row = {"kind": self.kind, "at": self.at, "detail": self.detail, "vm": shown(self.vm)}
-        return events_html([row])
+        return events_html([told(self)])
 
 
 def shown(vm: VM) -> dict[str, Any]:
@@ -120,3 +119,9 @@ def shown(vm: VM) -> dict[str, Any]:
         "pid": vm.pid, "generation": vm.generation, "restarts": vm.restarts, "since": vm.since,
         "exit": None if vm.exit is None else str(vm.exit), "reason": vm.reason,
     }  # fmt: skip
+
+
+def told(event: VMEvent) -> dict[str, Any]:
+    """Return an event as a notebook shows it."""
+    vm = shown(event.vm)
+    return {"kind": event.kind, "at": event.at, "detail": event.detail, "vm": vm}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import subprocess
 import sys
 import threading
@@ -152,3 +153,31 @@ def test_an_import_of_procvm_brings_no_display() -> None:
         "assert not [name for name in sys.modules if name.startswith('procvm.display')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_list_of_vms_or_events_is_one_table_and_a_list_like_any_other() -> None:
+    async def awaited() -> list[Any]:
+        async with AsyncVMManager(FakeBackend()) as other:
+            vms = await other.allocate_all([VMConfig("one", "x"), VMConfig("two", "x")])
+            return [vms, await other.list(), await other.history(), await other.history("two")]
+
+    with VMManager(FakeBackend()) as manager:
+        vms = manager.allocate_all([VMConfig("one", "x"), VMConfig("two", "x")])
+        lists = [vms, manager.list(), manager.history(), manager.history("two")]
+    for one in [*lists, *asyncio.run(awaited())]:
+        plain = list(one)
+        assert one == plain
+        assert repr(one) == repr(plain)
+        assert pickle.loads(pickle.dumps(one)) == plain
+        shown = page(one._repr_html_())
+        assert shown.tags.count("table") == 1
+        assert shown.text.count("two") == len(
+            [x for x in plain if getattr(x, "vm", x).name == "two"]
+        )
+
+
+def test_a_hostile_name_in_a_list_stays_a_word() -> None:
+    with VMManager(FakeBackend()) as manager:
+        manager.allocate(VMConfig(HOSTILE, "x"))
+        assert HOSTILE in page(manager.list()._repr_html_()).text  # type: ignore[attr-defined]
+        assert HOSTILE in page(manager.history()._repr_html_()).text  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from ..values import VM, HealthReport, VMEvent
 from ._awaiting import LoopWaiter, hearing
 from ._events import EventIterator
 from ._progress import Bar
-from ._shown import html_of, watched
+from ._shown import VMs, html_of, watched
 from ._sync import Until, VMManager, seconds, wanted
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class AsyncVMManager:
         if errors:
             await self._take_back(tickets)
             raise ExceptionGroup("not all VMs could be started", errors)
-        return [ticket.result() for ticket in tickets]
+        return VMs(ticket.result() for ticket in tickets)
 
     async def _draw(self, bar: Bar, tickets: Sequence[Ticket]) -> None:
         bar.show(tickets)

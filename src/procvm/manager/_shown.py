@@ -4,14 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..values import VMEvent, shown
+from ..values import VM, VMEvent, shown, told
 from ._core import Core
 
 if TYPE_CHECKING:
     from ..display import Timeline
     from ._watch import Watch
 
-__all__ = ["drawn", "html_of", "rows_of", "title_of", "watched"]
+__all__ = ["Events", "VMs", "drawn", "html_of", "rows_of", "title_of", "watched"]
+
+
+class VMs(list[VM]):
+    """A list like any other, that a notebook shows as one table."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from ..display import vms_html  # noqa: PLC0415 - only a notebook needs it
+
+        return vms_html([shown(vm) for vm in self])
+
+
+class Events(list[VMEvent]):
+    """The same for events."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from ..display import events_html  # noqa: PLC0415 - only a notebook needs it
+
+        return events_html([told(event) for event in self])
 
 
 def rows_of(core: Core) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
 from ._core import Core, close_forgotten
 from ._progress import Bar
-from ._shown import drawn, html_of, watched
+from ._shown import Events, VMs, drawn, html_of, watched
 
 if TYPE_CHECKING:
     from ..display import Timeline
@@ -135,7 +135,7 @@ class VMManager:
         if errors:
             self._take_back(tickets)
             raise ExceptionGroup("not all VMs could be started", errors)
-        return [ticket.result() for ticket in tickets]
+        return VMs(ticket.result() for ticket in tickets)
 
     def _draw(self, bar: Bar, tickets: Sequence[Ticket]) -> None:
         bar.show(tickets)
@@ -190,7 +190,7 @@ class VMManager:
     def list(self) -> builtins.list[VM]:
         """Return the VMs in order of allocation, the ended ones included, at once."""
         self._core.check("list")
-        return [entry.vm for entry in self._core.engine.entries.copy().values()]
+        return VMs([entry.vm for entry in self._core.engine.entries.copy().values()])
 
     def get(self, vm: VM | str) -> VM:
         """Return today's snapshot of a VM, at once.
@@ -301,13 +301,13 @@ class VMManager:
 
     def history(self, vm: VM | str | None = None) -> builtins.list[VMEvent]:
         """Return the last events, of one VM or of all; also after close."""
-        events = builtins.list(self._core.engine.history.copy())
+        events = Events(self._core.engine.history.copy())
         if vm is None:
             return events
         book = self._core.engine.book(self._core.name_of(vm))
         if book is None:
             raise VMNotFoundError(self._core.name_of(vm))
-        return [event for event in events if event.vm.vm_id == book[0].vm_id]
+        return Events(event for event in events if event.vm.vm_id == book[0].vm_id)
 
     def timeline(self, vm: VM | str | None = None) -> Timeline:
         """Return the history drawn as lanes of time, of one VM or of all; also after close.
