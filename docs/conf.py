@@ -20,6 +20,7 @@ exclude_patterns = ["_build", "jupyter_execute"]  # what builds write
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 nitpick_ignore_regex = [("py:.*", ".*")]  # types are shown as they are written
+myst_heading_anchors = 2  # a page may link to a heading of another
 
 # Pages that begin with a kernelspec are notebooks: each build runs them, and a cell that fails
 # is a warning, so it fails a build with -W. A stored output would show what no longer happens.
