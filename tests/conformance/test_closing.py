@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import pytest
 
-from procvm import FakeBackend, SubprocessBackend, VMConfig, VMManager
+from procvm import Backend, FakeBackend, SubprocessBackend, VMConfig, VMEvent, VMManager
 
 DEAF = ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1000; done"]
 
@@ -55,6 +59,85 @@ def test_a_signal_handler_may_close_what_is_being_closed(containment: str) -> No
         timer.join()
         signal.signal(signal.SIGUSR1, before)
     assert closed == [signal.SIGUSR1]
+
+
+BACKENDS: list[Callable[[], Backend]] = [
+    FakeBackend, partial(SubprocessBackend, "tree"), partial(SubprocessBackend, "group"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", BACKENDS, ids=["fake", "tree", "group"])
+def test_a_slow_subscriber_has_heard_it_all_when_close_returns(
+    make: Callable[[], Backend],
+) -> None:
+    heard: list[str] = []
+
+    def slow(event: VMEvent) -> None:
+        if event.kind == "removed":
+            threading.Event().wait(0.3)
+        heard.append(event.kind)
+
+    with VMManager(make()) as manager:
+        manager.subscribe(slow)
+        manager.allocate(VMConfig("web", ["sleep", "1000"]))
+    assert heard == ["allocated", "started", "ready", "stopping", "exited", "removed"]
+
+
+@pytest.mark.parametrize("containment", ["tree", "group"])
+def test_a_subscriber_may_close_what_is_being_closed(
+    containment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("procvm.manager._core._LAST_PATIENCE", 1000.0)
+    manager = VMManager(SubprocessBackend(containment))  # type: ignore[arg-type]
+    is_closing = threading.Event()
+    closed: list[str] = []
+
+    def closes(event: VMEvent) -> None:
+        if event.kind == "stopping":
+            is_closing.set()
+            manager.close()
+            closed.append(event.kind)
+
+    manager.subscribe(closes)
+    next(iter(manager.follow(manager.allocate(VMConfig("deaf", DEAF)))))
+    manager.close(grace=0.3)
+    assert is_closing.is_set()
+    assert closed == ["stopping"]
+
+
+def test_a_subscriber_that_never_returns_holds_no_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("procvm.manager._core._LAST_PATIENCE", 0.05)
+    release = threading.Event()
+
+    def never(_: VMEvent) -> None:
+        release.wait(60)
+
+    manager = VMManager()
+    manager.subscribe(never)
+    manager.allocate(VMConfig("web", ["sleep", "1000"]))
+    manager.close()
+    assert not release.is_set()
+    release.set()
+
+
+SAYS_GOODBYE = """
+import threading
+from procvm import VMConfig, VMManager
+def slow(event):
+    threading.Event().wait(0.3 if event.kind == "removed" else 0.0)
+    print(event.kind, end=" ")
+manager = VMManager()
+manager.subscribe(slow)
+manager.allocate(VMConfig("web", ["sleep", "1000"]))
+"""
+
+
+def test_the_last_events_are_told_before_the_program_ends() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SAYS_GOODBYE],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout.endswith("exited removed ")
 
 
 def test_close_again_is_silent_also_on_the_fake() -> None:

@@ -90,18 +90,24 @@ class Loop:
             self.post(None)
             self._thread.join()
 
+    def join(self, timeout: float) -> None:
+        if self._thread not in (None, threading.current_thread()):
+            self._thread.join(timeout)
+
 
 class Listener:
     def __init__(self, callback: Callable[[Any], None]) -> None:
-        self._callback: Callable[[Any], None] | None = callback
+        self._callback = callback
         self._loop = Loop()
 
     def put(self, item: Any) -> None:
-        self._loop.post(lambda: self._callback(item) if self._callback else None)
+        self._loop.post(lambda: self._callback(item))
 
     def stop(self) -> None:
-        self._callback = None
         self._loop.post(None)
+
+    def join(self, timeout: float) -> None:
+        self._loop.join(timeout)
 
 
 class Running:

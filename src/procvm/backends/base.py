@@ -84,7 +84,10 @@ class Listener(Protocol):
         """Queue it; never blocks; what does not fit is counted as lost."""
 
     def stop(self) -> None:
-        """Deliver nothing more."""
+        """Take nothing more; what is queued may still be delivered."""
+
+    def join(self, timeout: float) -> None:
+        """Wait until a stopped one has delivered, ``timeout`` seconds at most; never on itself."""
 
 
 class Sink(Protocol):

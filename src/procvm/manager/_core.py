@@ -169,7 +169,11 @@ class Core:
             return []
         ticket = Ticket(self.backend, "close")
         with self._closing:  # one waits at a time: the next finds it closed
-            return [] if self.is_closed else self._finish_closing(ticket, grace)
+            errors = [] if self.is_closed else self._finish_closing(ticket, grace)
+        end = time.monotonic() + _LAST_PATIENCE
+        for listener in self.engine.listeners:  # without the lock: a callback may close as well
+            listener.join(max(0.0, end - time.monotonic()))
+        return errors
 
     def _finish_closing(self, ticket: Ticket, grace: float | None) -> list[StopError]:
         self.engine.is_closing = True
@@ -239,8 +243,3 @@ def close_forgotten(core: Core) -> None:
         return
     warnings.warn("a VMManager was forgotten without close()", ResourceWarning, stacklevel=2)
     threading.Thread(target=core.close, args=(None,), name="procvm-forgotten", daemon=True).start()
-
-
-def remaining(deadline: float | None) -> float | None:
-    """Return the seconds until a deadline of time.monotonic."""
-    return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -49,6 +49,9 @@ class _Ear:
         if self.kept or self.is_over:
             self.more.set()
 
+    def join(self, timeout: float) -> None:
+        """Wait for nothing: what is kept is its reader's."""
+
     def _wake(self) -> None:
         try:
             self._loop.call_soon_threadsafe(self.more.set)

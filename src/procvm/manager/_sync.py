@@ -333,6 +333,8 @@ class VMManager:
     def close(self, *, grace: float | None = None) -> None:
         """Remove every VM, side by side, and end the backend; again is silent.
 
+        Subscribers have heard of it all when it returns, unless they take seconds for it.
+
         Raises:
             ExceptionGroup: StopErrors, for what is alive after SIGKILL.
         """

@@ -48,6 +48,9 @@ class _Bell:
         """End with the manager."""
         self._watch.stop()
 
+    def join(self, timeout: float) -> None:
+        """Wait for nothing: it has drawn a last time."""
+
 
 class Watch:
     """A table of a manager's VMs that changes in its place, as long as it is not stopped.

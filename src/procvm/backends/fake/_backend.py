@@ -61,6 +61,9 @@ class _Queue:
         self._callback = None
         self._items.clear()
 
+    def join(self, timeout: float) -> None:
+        """Wait for nothing: it has delivered between steps."""
+
     def deliver(self) -> None:
         while self._items and self._callback is not None:
             item = self._items.popleft()

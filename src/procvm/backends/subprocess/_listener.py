@@ -45,6 +45,11 @@ class ThreadListener:
                 self._callback = lambda _: None  # drop the rest quickly, then end
                 threading.Thread(target=self._queue.put, args=(_END,), daemon=True).start()
 
+    def join(self, timeout: float) -> None:
+        """Wait until it has called back for the last time; from a callback of its own: not."""
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
     def _run(self) -> None:
         while (item := self._queue.get()) is not _END:
             try:
