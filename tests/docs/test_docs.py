@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-PAGES = ["tutorial", "async", "envelope", "backends"]
+PAGES = ["async", "envelope", "backends"]
 
 
 @pytest.mark.parametrize("page", [f"docs/{page}.md" for page in PAGES])
