@@ -26,6 +26,16 @@ def test_the_benchmarks_print_a_table_and_draw_a_chart(tmp_path: Path) -> None:
     assert {*names, "start", "stop", "exit seen"} <= texts
 
 
+def test_what_a_readiness_wait_adds_is_a_table() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.readiness", "1"],
+        cwd=ROOT, capture_output=True, text=True, timeout=100, check=True,
+    )  # fmt: skip
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines()[2:]]
+    assert [row[0].strip() for row in rows] == ["tcp", "unix", "file", "log"] * 3
+    assert all(0 < float(cell) < 60_000 for row in rows for cell in row[1:])
+
+
 def test_the_chart_in_the_docs_is_one_of_ours() -> None:
     root = ET.parse(ROOT / "docs" / "performance.svg").getroot()  # noqa: S314 - our own
     assert root.tag == "{http://www.w3.org/2000/svg}svg"

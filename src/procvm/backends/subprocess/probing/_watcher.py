@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from ....probes import AllOf, AnyOf, Command, Log, Notify, Probe
 from .._holds import Reactor
@@ -17,7 +18,7 @@ from ._words import one_line
 __all__ = ["Ask", "Watcher", "leaves_of"]
 
 Ask = Callable[[Probe, float, threading.Event], Answer]
-_FIRST, _SLOWEST, _SHARE = 0.002, 0.1, 0.02
+_FIRST, _SLOWEST, _SHARE = 0.001, 0.1, 0.01  # half of what a wait may add: a try takes time too
 _ONE_TRY = 5.0  # of a connection: a packet may have been lost
 _NO_THREAD = 0.1
 
@@ -123,10 +124,12 @@ class Watcher:
         began = time.monotonic()
         whole = self._probe.ready_timeout
         seconds = whole if isinstance(probe, Command) else min(_ONE_TRY, whole)
-        passed = False
+        passed, told = False, ""
         while not passed and not self._stopped.is_set():
             passed, words = self._ask(probe, seconds, self._stopped)
-            self._reactor.post(lambda ok=passed, w=words: self._tried(probe, passed=ok, words=w))  # type: ignore[misc] # bound now
+            if passed or words != told:  # else the loop would be woken for nothing
+                told = words
+                self._reactor.post(partial(self._tried, probe, passed=passed, words=words))
             if not passed:
                 pause = max(_FIRST, _SHARE * (time.monotonic() - began))
                 self._stopped.wait(min(pause, _SLOWEST))
