@@ -146,3 +146,18 @@ def test_close_again_is_silent_also_on_the_fake() -> None:
     manager.close()
     manager.close()
     assert repr(manager) == "<VMManager closed>"
+
+
+@pytest.mark.parametrize("containment", ["tree", "group"])
+def test_a_shorter_grace_hurries_a_close_that_is_under_way(containment: str) -> None:
+    manager = VMManager(SubprocessBackend(containment))  # type: ignore[arg-type]
+    vm = manager.allocate(VMConfig("deaf", DEAF))
+    next(iter(manager.follow(vm)))
+    stopping = threading.Event()
+    manager.subscribe(lambda event: stopping.set() if event.kind == "stopping" else None)
+    first = threading.Thread(target=manager.close, kwargs={"grace": 1000.0})
+    first.start()
+    assert stopping.wait(30)
+    manager.close(grace=0.0)
+    first.join(30)
+    assert not first.is_alive()

@@ -149,3 +149,14 @@ assert not {manager if not wait else "other._face"}.core.engine.listeners
     assert ended.error == "", ended.messages
     assert ended.printed.split() == ["running", str(pid), "True"], ended.printed
     assert kernel.programs() == set()
+
+
+@pytest.mark.parametrize(("face", "wait"), [("VMManager", ""), ("AsyncVMManager", "await ")])
+def test_a_close_that_was_interrupted_may_be_hurried(kernel: Kernel, face: str, wait: str) -> None:
+    made = kernel.run(f"third = {face}(); {wait}third.allocate(stubborn('slow'))")
+    assert not made.error, made.messages
+    interrupted(kernel, f"{wait}third.close(grace=1000)")
+    assert len(kernel.programs()) == 1  # it is being asked to end
+    closed = kernel.run(f"{wait}third.close(grace=0)")
+    assert not closed.error, closed.messages
+    assert kernel.programs() == set()

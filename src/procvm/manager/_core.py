@@ -167,6 +167,8 @@ class Core:
         """Remove everything and end the backend; return what could not be stopped."""
         if os.getpid() != self.owner or self.is_closed:
             return []
+        if self._close_ticket is not None and grace is not None:  # one waits, or was interrupted
+            self.backend.post(lambda: self.engine.close([], grace))
         ticket = Ticket(self.backend, "close")
         with self._closing:  # one waits at a time: the next finds it closed
             errors = [] if self.is_closed else self._finish_closing(ticket, grace)

@@ -334,6 +334,7 @@ class VMManager:
         """Remove every VM, side by side, and end the backend; again is silent.
 
         Subscribers have heard of it all when it returns, unless they take seconds for it.
+        Interrupted, the removals go on; again waits for them, a shorter ``grace`` hurries them.
 
         Raises:
             ExceptionGroup: StopErrors, for what is alive after SIGKILL.
