@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from procvm import ConfigError, Limits, LogPolicy, RestartPolicy, StopPolicy, VMConfig, probes
+from procvm import (
+    ConfigError,
+    FakeBackend,
+    FakeProgram,
+    Limits,
+    LogPolicy,
+    RestartPolicy,
+    StopPolicy,
+    VMConfig,
+    VMManager,
+    probes,
+)
 from procvm.config import config_from
 
 HUGE = 10**400  # beyond every float
@@ -53,6 +65,44 @@ def test_other_numbers() -> None:
     refused("user", VMConfig, "x", "true", user=2**32 - 1)
     refused("success_codes", VMConfig, "x", "true", success_codes=[HUGE])
     refused("failures", probes.tcp, 80, failures=0)
+
+
+def test_words_of_a_command() -> None:
+    assert VMConfig("x", [Path("/bin/ls"), "-l"]).command == ("/bin/ls", "-l")
+    assert "str()" in refused("command", VMConfig, "x", ["serve", 8000]).why
+    refused("command", VMConfig, "x", [b"ls"])
+
+
+def test_what_looks_like_a_policy_or_a_probe_is_told_what_is_one() -> None:
+    assert "StopPolicy(grace" in refused("stop", VMConfig, "x", "x", stop="SIGINT").why
+    assert "LogPolicy(file" in refused("log", VMConfig, "x", "x", log="x.log").why
+    assert "Limits(memory" in refused("limits", VMConfig, "x", "x", limits={"memory": 1}).why
+    assert "probes.call" in refused("ready", VMConfig, "x", "x", ready=lambda: True).why
+    assert VMConfig("x", "x", success_codes={3, 0}).success_codes == (0, 3)
+    refused("success_codes", VMConfig, "x", "x", success_codes={0, "3"})
+
+
+def test_what_a_fake_plays() -> None:
+    fake = FakeBackend()
+    refused("programs", fake.program, "x", {"exit_after": 1})
+    refused("seconds", fake.advance, "1")
+    for code in ("1", -1, 256, True):
+        refused("exit_code", FakeProgram, exit_code=code)
+    refused("signal", FakeProgram, exit_signal="SIGFOO")
+    assert FakeProgram(exit_signal="KILL").exit_signal == 9
+
+
+def test_arguments_of_a_manager() -> None:
+    for backend in ("fake", FakeBackend):
+        refused("backend", VMManager, backend)
+    with VMManager(FakeBackend()) as manager:
+        manager.allocate(VMConfig("x", "x"))
+        assert "VMConfig" in refused("config", manager.allocate, "ls -l").why
+        refused("callback", manager.subscribe, None)
+        for tail in (-1, "3"):
+            refused("tail", manager.logs, "x", tail=tail)
+        for until in ("ready", True, 3, None):
+            assert "running" in refused("until", manager.wait, "x", until).why
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536, HUGE, True, "80", 80.0, None])

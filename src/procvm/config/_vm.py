@@ -94,13 +94,21 @@ def _command(value: Any) -> tuple[str, ...]:
         raise ConfigError("command", value, "must be text or a sequence of text")
     if not words:
         raise ConfigError("command", value, "is empty; name a program")
-    for word in words:
-        if not isinstance(word, str):
-            raise ConfigError("command", word, "every word must be text")
-        _encodable("command", word)
-    if not words[0]:
+    texts = tuple(map(_word, words))
+    if not texts[0]:
         raise ConfigError("command", value, "its first word is empty; name a program")
-    return tuple(words)
+    return texts
+
+
+def _word(value: Any) -> str:
+    text = value
+    if isinstance(value, os.PathLike):
+        text = os.fspath(value)
+    if not isinstance(text, str):
+        why = "every word must be text or a PathLike of text; of a number, str() makes it"
+        raise ConfigError("command", value, why)
+    _encodable("command", text)
+    return text
 
 
 def _path(value: Any) -> str:
@@ -147,7 +155,10 @@ def _inherit(value: Any) -> bool | tuple[str, ...]:
 def _probe(field: str) -> Any:
     def check(_: Any, __: Any, value: Any) -> None:
         if value is not None and not isinstance(value, Probe):
-            raise ConfigError(field, value, "must be a probe, probes.tcp(8000) say")
+            why = "must be a probe, probes.tcp(8000) say"
+            if callable(value):
+                why += "; probes.call makes one of a function"
+            raise ConfigError(field, value, why)
         if field == "alive" and value is not None and not value.may_be_alive:
             raise ConfigError(
                 field, value, f"{value.kind} tells of a start; it cannot be asked again"
@@ -164,17 +175,20 @@ def _restart(value: Any) -> RestartPolicy:
     raise ConfigError("restart", value, "must be never, on-failure, always or a RestartPolicy")
 
 
-def _of(kind: type) -> Any:
+def _of(kind: type, example: str) -> Any:
     def check(_: Any, attribute: Any, value: Any) -> None:
         if not isinstance(value, kind):
-            raise ConfigError(attribute.name, value, f"must be a {kind.__name__}")
+            why = f"must be {kind.__name__}({example}), say"
+            raise ConfigError(attribute.name, value, why)
 
     return check
 
 
 def _codes(value: Any) -> tuple[int, ...]:
+    if isinstance(value, (set, frozenset)):
+        value = sorted(value, key=repr)
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise ConfigError("success_codes", value, "must be a sequence of exit codes")
+        raise ConfigError("success_codes", value, "must be a sequence of exit codes, [0] say")
     if not all(isinstance(c, int) and not isinstance(c, bool) and 0 <= c <= 255 for c in value):  # noqa: PLR2004 - a byte
         raise ConfigError("success_codes", value, "every exit code must be 0 to 255")
     return tuple(value)
@@ -221,9 +235,15 @@ class VMConfig:
     restart: RestartPolicy = attrs.field(
         default=RestartPolicy(when="never"), converter=_restart, kw_only=True
     )
-    stop: StopPolicy = attrs.field(factory=StopPolicy, validator=_of(StopPolicy), kw_only=True)
-    limits: Limits = attrs.field(factory=Limits, validator=_of(Limits), kw_only=True)
-    log: LogPolicy = attrs.field(factory=LogPolicy, validator=_of(LogPolicy), kw_only=True)
+    stop: StopPolicy = attrs.field(
+        factory=StopPolicy, validator=_of(StopPolicy, "grace=5.0"), kw_only=True
+    )
+    limits: Limits = attrs.field(
+        factory=Limits, validator=_of(Limits, "memory=2**30"), kw_only=True
+    )
+    log: LogPolicy = attrs.field(
+        factory=LogPolicy, validator=_of(LogPolicy, "file='web.log'"), kw_only=True
+    )
     inherit_env: bool | tuple[str, ...] = attrs.field(
         default=True, converter=_inherit, kw_only=True
     )

@@ -17,6 +17,7 @@ from ..backends import Backend, Listener
 from ..config import VMConfig
 from ..engine import Engine, Ticket
 from ..errors import (
+    ConfigError,
     DuplicateNameError,
     ForkedManagerError,
     ManagerClosedError,
@@ -43,6 +44,8 @@ class Core:
             from ..backends.subprocess import SubprocessBackend  # noqa: PLC0415 - the fake needs none of it
 
             backend = SubprocessBackend()
+        if not isinstance(backend, Backend):
+            raise ConfigError("backend", backend, "must be a Backend, FakeBackend() say")
         self.backend = backend
         self.engine = Engine(backend)
         self.owner = os.getpid()
@@ -74,6 +77,10 @@ class Core:
         """Look, then post the start."""
         self.check("allocate")
         if not isinstance(config, VMConfig):
+            if not isinstance(config, Mapping):
+                raise ConfigError(
+                    "config", config, "must be a VMConfig or a mapping of its fields"
+                )
             from ..config import config_from  # noqa: PLC0415 - cattrs is for mappings alone
 
             config = config_from(config)

@@ -221,6 +221,7 @@ class VMManager:
             WaitTimeoutError: Time is up; the VM goes on.
             UnreachableStateError: It can no longer come.
             VMNotFoundError: There is none.
+            ConfigError: It is no state and no function.
         """
         ticket = self._core.wait(vm, wanted(until))
         if not self._core.block(ticket, seconds("timeout", timeout)):
@@ -246,6 +247,8 @@ class VMManager:
 
     def logs(self, vm: VM | str, *, tail: int | None = None) -> builtins.list[LogLine]:
         """Return what is kept of a VM's output, also of one removed and after close."""
+        if tail is not None and (not isinstance(tail, int) or tail < 0):
+            raise ConfigError("tail", tail, "must be a number of lines, at least 0, or None")
         book = self._core.engine.book(self._core.name_of(vm))
         if book is None:
             raise VMNotFoundError(self._core.name_of(vm))
@@ -295,6 +298,8 @@ class VMManager:
         exception in it is logged.
         """
         self._core.check("subscribe")
+        if not callable(callback):
+            raise ConfigError("callback", callback, "must be callable with an event")
         listener = self._core.backend.listen(callback, name="procvm-subscriber")
         self._core.add_listener(listener)
         return lambda: self._core.drop_listener(listener)
@@ -361,6 +366,10 @@ def seconds(field: str, value: float | None) -> float | None:
 
 def wanted(until: tuple[Until, ...]) -> Callable[[VM], bool]:
     """Return the predicate that ``until`` stands for; none: that it has ended."""
+    for one in until:
+        if not callable(one) and one not in list(VMState):
+            words = f"must be a state ({', '.join(VMState)}) or a function of a VM"
+            raise ConfigError("until", one, words)
     states = {VMState(one) for one in until if isinstance(one, str)}
     tests = [one for one in until if not isinstance(one, str)]
     if not until:

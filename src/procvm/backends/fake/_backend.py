@@ -110,11 +110,15 @@ class FakeBackend(Backend):
         """Script the lives of the VM called ``name``, one a generation, the last one repeated."""
         if not programs:
             raise ConfigError("programs", programs, "name at least one FakeProgram")
+        for program in programs:
+            if not isinstance(program, FakeProgram):
+                raise ConfigError("programs", program, "must be a FakeProgram")
         self._scripts[name] = programs
 
     def advance(self, seconds: float) -> None:
         """Move time forward by ``seconds``, and let happen what is due."""
-        if isinstance(seconds, bool) or not 0 <= seconds < float("inf"):
+        is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+        if not is_number or not 0 <= seconds < float("inf"):
             raise ConfigError(
                 "seconds", seconds, "must be finite and at least 0; time never turns"
             )

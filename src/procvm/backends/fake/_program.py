@@ -52,6 +52,15 @@ def _signals(numbers: Iterable[Any]) -> frozenset[int]:
     return frozenset(map(signal_number, numbers))
 
 
+def _exit_code(_: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 255:  # noqa: PLR2004 - a byte
+        raise ConfigError(attribute.name, value, "must be an exit code, 0 to 255")
+
+
+def _exit_signal(value: Any) -> int | None:
+    return None if value is None else signal_number(value)
+
+
 @attrs.frozen(kw_only=True)
 class FakeProgram:
     """What a program does in one life; every time is seconds of virtual time.
@@ -75,8 +84,8 @@ class FakeProgram:
     ready_after: float = attrs.field(default=0.0, validator=_time)
     output: tuple[tuple[float, str, str], ...] = attrs.field(default=(), converter=_output)
     exit_after: float | None = attrs.field(default=None, validator=_optional_time)
-    exit_code: int = 0
-    exit_signal: int | None = None
+    exit_code: int = attrs.field(default=0, validator=_exit_code)
+    exit_signal: int | None = attrs.field(default=None, converter=_exit_signal)
     ignores: frozenset[int] = attrs.field(default=frozenset(), converter=_signals)
     stop_takes: float = attrs.field(default=0.0, validator=_time)
     probes: tuple[tuple[float, bool, str], ...] = attrs.field(default=(), converter=_answers)

@@ -33,7 +33,7 @@ def resolve(config: VMConfig, base: str) -> Plan:
     Every system call hands over the interpreter lock, which costs 5 ms beside a thread that
     computes: so there are few.
     """
-    path = os.path.join(base, config.path)  # noqa: PTH118 - an absolute path stays itself
+    path = base if config.path == "." else os.path.join(base, config.path)  # noqa: PTH118 - an absolute path stays itself
     plan, found = Plan(config, base, directory=path), None
     mode = _mode_of(path, plan)
     if stat.S_ISDIR(mode):
