@@ -46,6 +46,13 @@ class VM:
     reason: str
     config: VMConfig = attrs.field(repr=False)
 
+    def __str__(self) -> str:
+        """Say it in a sentence: 'web is running as process 4711: ready: ...'."""
+        text = f"{self.name} is {self.state}"
+        if self.pid is not None:
+            text += f" as process {self.pid}"
+        return text if self.reason in ("", self.state) else f"{text}: {self.reason}"
+
     def _repr_html_(self) -> str:
         """Show it in a notebook, without the configuration, which may hold secrets."""
         from .display import vms_html  # noqa: PLC0415 - only a notebook needs it
@@ -73,6 +80,14 @@ class HealthReport:
         """Whether all is good."""
         return self.status == "good"
 
+    def __str__(self) -> str:
+        """Say it in a sentence, and one for each VM that is not healthy."""
+        total = "1 VM" if self.total == 1 else f"{self.total} VMs"
+        if self.status == "good":
+            return f"good: {total}"
+        words = "; ".join(map(str, self.unhealthy))
+        return f"{self.status}: {len(self.unhealthy)} of {total}: {words}"
+
     def _repr_html_(self) -> str:
         """Show it in a notebook."""
         from .display import health_html  # noqa: PLC0415 - only a notebook needs it
@@ -97,6 +112,10 @@ class VMEvent:
     vm: VM
     at: float
     detail: str = ""
+
+    def __str__(self) -> str:
+        """Say it in a line: 'web: exited - the program exited with code 3'."""
+        return f"{self.vm.name}: {self.kind}" + (f" - {self.detail}" if self.detail else "")
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data; the configuration, which may hold secrets, stays out."""
