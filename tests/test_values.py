@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import attrs
+import pytest
 
-from procvm import FakeBackend, FakeProgram, HealthReport, VMConfig, VMManager, VMState
+from procvm import (
+    FakeBackend,
+    FakeProgram,
+    HealthReport,
+    ReadyTimeoutError,
+    SubprocessBackend,
+    VMConfig,
+    VMManager,
+    VMState,
+    probes,
+)
 
 
 def test_a_vm_its_events_and_a_report_are_sentences() -> None:
@@ -29,3 +40,22 @@ def test_a_sentence_never_shows_the_environment() -> None:
         web = manager.allocate(VMConfig("web", "web", env={"KEY": "hidden"}))
         report = HealthReport("bad", 1, (web,))
         assert "hidden" not in f"{web} {manager.history()[0]} {report}"
+
+
+def test_a_manager_and_its_backend_say_what_they_are() -> None:
+    fake = FakeBackend()
+    fake.advance(90.0)
+    assert repr(fake) == "<FakeBackend at 90 s of virtual time>"
+    with VMManager(SubprocessBackend("group")) as real:
+        assert repr(real.backend) == "<SubprocessBackend with containment 'group'>"
+    with VMManager(fake) as manager:
+        manager.allocate(VMConfig("web", "web"))
+        assert repr(manager) == "<VMManager with 1 VM>"
+
+
+def test_a_log_probe_of_a_fake_without_such_output_says_so() -> None:
+    with VMManager(FakeBackend()) as manager:
+        with pytest.raises(ReadyTimeoutError) as caught:
+            manager.allocate(VMConfig("web", "web", ready=probes.log("Serving")))
+        assert "no line of its script's output has matched" in caught.value.why
+        assert manager.list() == []

@@ -72,7 +72,8 @@ class VMManager:
     def __repr__(self) -> str:
         if self._core.is_closed:
             return "<VMManager closed>"
-        return f"<VMManager with {len(self._core.engine.entries)} VMs>"
+        count = len(self._core.engine.entries)
+        return f"<VMManager with {count} VM{'' if count == 1 else 's'}>"
 
     def _repr_html_(self) -> str:
         """Show its VMs in a notebook, from snapshots; it asks no process and may be closed."""

@@ -96,6 +96,9 @@ class FakeBackend(Backend):
         self._is_delivering = False
         self._pid = _FIRST_PID
 
+    def __repr__(self) -> str:
+        return f"<FakeBackend at {self.now:g} s of virtual time>"
+
     @property
     def capabilities(self) -> Capabilities:
         """What holds here."""

@@ -92,8 +92,10 @@ class FakeProcess:
 
     def _try_ready(self) -> None:
         probe = self._watched.get("ready")
-        if probe is not None and self._said(probe):
-            self._answer_ready(True, "answered")
+        if probe is not None:
+            said = self._said(probe)
+            words = "answered" if said else "no line of its script's output has matched"
+            self._answer_ready(said, words)
 
     def _answer_ready(self, passes: bool, words: str) -> None:  # noqa: FBT001 - an answer
         if "ready" in self._watched and not self.is_over:

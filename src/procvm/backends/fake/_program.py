@@ -68,7 +68,8 @@ class FakeProgram:
     Attributes:
         start_after: How long its start takes.
         start_error: How its start fails; None: it does not.
-        ready_after: When its ready probe passes, after its start.
+        ready_after: When its ready probe passes, after its start; ``probes.log`` passes by its
+            output alone.
         output: What it writes: (seconds after its start, stream, text).
         exit_after: When it ends by itself, after its start; None: never.
         exit_code: With what code.

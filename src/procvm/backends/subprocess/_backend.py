@@ -81,6 +81,9 @@ class SubprocessBackend(Backend):
         self._is_closed = False
         _live.add(self)
 
+    def __repr__(self) -> str:
+        return f"<SubprocessBackend with containment {self._holder.containment!r}>"
+
     @property
     def capabilities(self) -> Capabilities:
         """What holds here."""
