@@ -21,7 +21,7 @@ from ._guard import Guard
 from ._held import Held, group_of, is_zombie, step_of
 from ._holds import Holding, Reactor
 from ._launch import launch_words, user_words
-from ._members import HAS_PROC, MARKER, Look, Member, handle_of, members, send
+from ._members import HAS_PROC, MARKER, Look, Member, handle_of, is_stopped, members, send
 from ._spare import Spare
 
 __all__ = ["GroupHolder"]
@@ -36,6 +36,9 @@ _SLOWEST_LOOK = 0.05
 _PATIENCE_AFTER_KILL = 1.0
 _UNSURE_PASSES = 10  # an exec is over by then; who stays empty has cleared its environment
 _LOOK_AT_SURVIVORS = 0.2
+_WAKE = (
+    0.02  # seconds from the question until stopped children are continued: most are gone by then
+)
 
 
 class GroupHolder:
@@ -312,7 +315,17 @@ class GroupHolder:
         else:
             if held.timer is not None:
                 held.timer.cancel()
-            held.timer = self._reactor.call_later(left, lambda: self._sweep(held))
+            held.timer = self._reactor.call_later(min(left, _WAKE), lambda: self._wake(held))
+
+    def _wake(self, held: Held) -> None:
+        """Continue stopped children: what their parent asks of them they hear else never."""
+        if held.key not in self._held:
+            return
+        for member in self._left(held).left:
+            if is_stopped(member.pid):
+                self._send(member, signals.SIGCONT)
+        left = (held.deadline or 0.0) - self._reactor.monotonic()
+        held.timer = self._reactor.call_later(max(left, 0.0), lambda: self._sweep(held))
 
     def _ask(self, held: Held) -> None:
         policy = held.plan.config.stop

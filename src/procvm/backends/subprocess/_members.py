@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 __all__ = [
-    "DEAD", "MARKER", "Look", "Member", "environ_of", "family_of", "handle_of", "members",
+    "DEAD", "MARKER", "Look", "Member", "environ_of", "family_of", "handle_of", "is_stopped",
+    "members",
     "must_be_looked_at", "send", "start_of", "stat_of",
 ]  # fmt: skip
 
@@ -199,6 +200,12 @@ def start_of(pid: int) -> int | None:
         return _portable.start_of(pid)
     stat = stat_of(pid)
     return None if stat is None else stat.start
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a signal has stopped a process; where there is no /proc it may be so."""
+    stat = stat_of(pid) if HAS_PROC else None
+    return not HAS_PROC or (stat is not None and stat.state == "T")
 
 
 def handle_of(pid: int) -> int | None:

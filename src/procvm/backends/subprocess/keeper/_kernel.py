@@ -8,8 +8,8 @@ import resource
 
 __all__ = [
     "RLIMIT_LOCKS", "ancestry_is_ours", "below", "children_of", "command_of", "environment_of",
-    "own_children", "own_children_file_works", "parent_of", "send", "send_group", "send_to_child",
-    "session_of", "tag_of", "umask_of",
+    "is_stopped", "own_children", "own_children_file_works", "parent_of", "send", "send_group",
+    "send_to_child", "session_of", "tag_of", "umask_of",
 ]  # fmt: skip
 
 RLIMIT_LOCKS = 10  # without effect since Linux 2.4.25, inherited, readable by all: getrlimit(2)
@@ -98,6 +98,11 @@ def session_of(pid: bytes) -> bytes | None:
     """Return its session; None when it is gone."""
     words = _stat_words(pid)
     return words[3] if words else None
+
+
+def is_stopped(pid: bytes) -> bool:
+    """Tell whether a signal has stopped it (proc_pid_stat(5)); its tracer's stops do not count."""
+    return _stat_words(pid)[:1] == [b"T"]
 
 
 def command_of(pid: bytes) -> str:

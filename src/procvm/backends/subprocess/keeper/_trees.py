@@ -17,6 +17,7 @@ from ._kernel import (
     below,
     command_of,
     environment_of,
+    is_stopped,
     own_children,
     send,
     send_group,
@@ -33,6 +34,9 @@ _SPIN_ONLY_BEFORE = 0.1
 _FIRST_LOOK, _SLOWEST_LOOK = 0.001, 0.2
 _PATIENCE = 0.5  # seconds from the kill until what is alive is told
 _MOST_TOLD = 64
+_WAKE = (
+    0.02  # seconds from the question until stopped children are continued: most are gone by then
+)
 _LONGEST_WAIT = 86400.0  # poll(2) takes milliseconds as an int: a grace of years would overflow it
 
 
@@ -47,6 +51,7 @@ class Tree:
         self.pid = b""
         self.status: tuple[int | None, int | None] | None = None
         self.deadline: float | None = None
+        self.wake_at: float | None = None
         self.killed_at: float | None = None
         self.look_at = 0.0
         self.pause = _FIRST_LOOK
@@ -95,6 +100,7 @@ class Trees:
             tree.deadline = due if tree.deadline is None else min(due, tree.deadline)
             if is_first and grace > 0 and tree.status is None:
                 self._ask(tree)
+                tree.wake_at = now + _WAKE
         if tree.deadline <= now or tree.status is not None:
             self._leaving.add(tree)
             tree.look_at = now
@@ -113,6 +119,14 @@ class Trees:
                 tree.asked.add(pid)
                 _send(pid, parent, tree.signal)
                 _send(pid, parent, _signal.SIGCONT)  # a stopped program hears nothing else
+
+    def _wake(self, tree: Tree) -> None:
+        """Continue its stopped children: what their parent asks of them they hear else never."""
+        tree.wake_at = None
+        self._look()
+        for pid, parent in self._members(tree):
+            if is_stopped(pid):
+                _send(pid, parent, _signal.SIGCONT)
 
     def signal(self, tree: Tree, number: int, to: str) -> None:
         """Signal the main process, or everything."""
@@ -169,7 +183,8 @@ class Trees:
             return None
         dues = [t.look_at for t in self._leaving]
         dues += [
-            t.deadline for t in self.numbers.values()
+            t.deadline if t.wake_at is None else min(t.wake_at, t.deadline)
+            for t in self.numbers.values()
             if t.deadline is not None and t not in self._leaving
         ]  # fmt: skip
         return min(max(0.0, min(dues) - time.monotonic()), _LONGEST_WAIT)
@@ -180,6 +195,8 @@ class Trees:
         for tree in self.numbers.values():
             if tree.deadline is not None and tree.deadline <= now:
                 self._leaving.add(tree)
+            if tree.wake_at is not None and tree.wake_at <= now:
+                self._wake(tree)
         again = bool(self._leaving)
         while again:
             self._look()

@@ -1,0 +1,77 @@
+"""Children that are stopped (SIGSTOP): they hear that they are to end, within the grace."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from procvm import StopPolicy, SubprocessBackend, VMConfig, VMManager
+
+# The parent passes its SIGTERM on and waits for its child, which has stopped itself.
+FAMILY = """
+import os, signal, sys
+
+def child():
+    def polite(*_):
+        os.write(1, b"polite\\n")
+        os._exit(0)
+    signal.signal(signal.SIGTERM, polite)
+    if shape == "session":
+        os.setsid()
+    os.kill(os.getpid(), signal.SIGSTOP)
+    while True:
+        signal.pause()
+
+def parent(*_):
+    if shape != "orphan":
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+    sys.exit(0)
+
+shape = sys.argv[1]
+pid = os.fork()
+if pid == 0:
+    child()
+signal.signal(signal.SIGTERM, parent)
+os.waitpid(pid, os.WUNTRACED)
+print("stopped", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.fixture(params=["tree", "group"])
+def manager(request: pytest.FixtureRequest) -> Iterator[VMManager]:
+    with VMManager(SubprocessBackend(request.param)) as made:
+        yield made
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("to", ["main", "tree"])
+@pytest.mark.parametrize("shape", ["group", "session", "orphan"])
+def test_36_a_stopped_child_ends_politely(manager: VMManager, shape: str, to: str) -> None:
+    stop = StopPolicy(grace=10.0, to="main" if to == "main" else "tree")
+    vm = manager.allocate(VMConfig("x", [sys.executable, "-c", FAMILY, shape], stop=stop))
+    lines = manager.follow(vm)
+    assert str(next(lines)) == "stopped"
+    gone = manager.remove(vm)
+    assert gone.exit is not None
+    assert (gone.exit.code, gone.exit.signal) == (0, None)
+    assert "polite" in map(str, manager.logs(vm))
+
+
+@pytest.mark.timeout(60)
+def test_36_a_stopped_child_that_is_left_behind_ends_politely(
+    manager: VMManager,
+) -> None:
+    vm = manager.allocate(VMConfig("x", [sys.executable, "-c", FAMILY, "group"]))
+    assert str(next(manager.follow(vm))) == "stopped"
+    manager.signal(vm, signal.SIGKILL)
+    ended = manager.wait(vm)
+    assert ended.exit is not None
+    assert ended.exit.signal == signal.SIGKILL
+    manager.remove(vm)
+    assert "polite" in map(str, manager.logs(vm))
