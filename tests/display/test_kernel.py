@@ -47,7 +47,7 @@ def test_a_manager_as_the_last_expression_is_a_table(kernel: Kernel) -> None:
     (result,) = ran.of("execute_result")
     assert "&lt;shown&gt;" in result["data"]["text/html"]
     assert "<shown>" not in result["data"]["text/html"]
-    assert result["data"]["text/plain"] == "<VMManager with 1 VMs>"
+    assert result["data"]["text/plain"] == "<VMManager with 1 VM>"
     (vm,) = kernel.run("manager.remove('<shown>')").of("execute_result")
     assert "text/html" in vm["data"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import threading
@@ -174,8 +175,9 @@ class Core:
         """Remove everything and end the backend; return what could not be stopped."""
         if os.getpid() != self.owner or self.is_closed:
             return []
-        if self._close_ticket is not None and grace is not None:  # one waits, or was interrupted
-            self.backend.post(lambda: self.engine.close([], grace))
+        if self.engine.is_closing and grace is not None:  # another waits, or was interrupted
+            with contextlib.suppress(StartError):  # no loop could be had: nothing was started
+                self.backend.post(lambda: self.engine.close([], grace))
         ticket = Ticket(self.backend, "close")
         with self._closing:  # one waits at a time: the next finds it closed
             errors = [] if self.is_closed else self._finish_closing(ticket, grace)
