@@ -10,6 +10,7 @@ import os
 import signal as signals
 import subprocess
 from collections.abc import Mapping
+from functools import partial
 
 from ...errors import ProcVMError, StartError
 from ...facts import Survivor
@@ -36,9 +37,7 @@ _SLOWEST_LOOK = 0.05
 _PATIENCE_AFTER_KILL = 1.0
 _UNSURE_PASSES = 10  # an exec is over by then; who stays empty has cleared its environment
 _LOOK_AT_SURVIVORS = 0.2
-_WAKE = (
-    0.02  # seconds from the question until stopped children are continued: most are gone by then
-)
+_WAKE = 0.02  # seconds after the question; most are gone by then
 
 
 class GroupHolder:
@@ -321,11 +320,15 @@ class GroupHolder:
         """Continue stopped children: what their parent asks of them they hear else never."""
         if held.key not in self._held:
             return
-        for member in self._left(held).left:
-            if is_stopped(member.pid):
-                self._send(member, signals.SIGCONT)
         left = (held.deadline or 0.0) - self._reactor.monotonic()
         held.timer = self._reactor.call_later(max(left, 0.0), lambda: self._sweep(held))
+        for member in self._left(held).left:
+            try:
+                stopped = self._spare.lend(partial(is_stopped, member.pid))
+            except OSError:
+                continue  # it cannot be looked at, and is killed when its time is up
+            if stopped:
+                self._send(member, signals.SIGCONT)
 
     def _ask(self, held: Held) -> None:
         policy = held.plan.config.stop

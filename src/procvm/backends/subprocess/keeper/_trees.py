@@ -34,9 +34,7 @@ _SPIN_ONLY_BEFORE = 0.1
 _FIRST_LOOK, _SLOWEST_LOOK = 0.001, 0.2
 _PATIENCE = 0.5  # seconds from the kill until what is alive is told
 _MOST_TOLD = 64
-_WAKE = (
-    0.02  # seconds from the question until stopped children are continued: most are gone by then
-)
+_WAKE = 0.02  # seconds from the question until stopped children are continued
 _LONGEST_WAIT = 86400.0  # poll(2) takes milliseconds as an int: a grace of years would overflow it
 
 
