@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,7 +26,8 @@ _NOT_IN_URLS = re.compile(r"[^!-~]")  # http.client sends ASCII without a blank
 
 def _port(probe: Any, attribute: Any, value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _LAST_PORT:
-        raise ConfigError(attribute.name, value, f"must be a port, 1 to {_LAST_PORT}")
+        why = f"must be a port, 1 to {_LAST_PORT}; the host comes after it"
+        raise ConfigError(attribute.name, value, why)
 
 
 def _is_text(value: Any) -> bool:
@@ -40,6 +42,10 @@ def _text(probe: Any, attribute: Any, value: Any) -> None:
     if not _is_text(value) or not value:
         why = "must be text, not empty, without NUL and lone surrogates"
         raise ConfigError(attribute.name, value, why)
+
+
+def _fspath(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 @attrs.frozen(kw_only=True)
@@ -97,7 +103,7 @@ class Unix(Probe):
     """Passes when a Unix stream socket accepts a connection."""
 
     kind = "unix"
-    path: str = attrs.field(validator=_text)
+    path: str = attrs.field(converter=_fspath, validator=_text)
 
 
 @attrs.frozen(kw_only=True)
@@ -105,7 +111,7 @@ class File(Probe):
     """Passes when a file exists, also one that an earlier life has left."""
 
     kind = "file"
-    path: str = attrs.field(validator=_text)
+    path: str = attrs.field(converter=_fspath, validator=_text)
 
 
 def _pattern(probe: Any, attribute: Any, value: Any) -> None:
@@ -145,12 +151,13 @@ class Notify(Probe):
 def _argv(value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise ConfigError("argv", value, "must be a sequence of strings, not empty")
-    for word in value:
+    words = tuple(map(_fspath, value))
+    for word in words:
         if not _is_text(word):
             raise ConfigError("argv", word, "every word must be text without NUL")
-    if not value[0]:
+    if not words[0]:
         raise ConfigError("argv", value, "its first word is empty; name a program")
-    return tuple(value)
+    return words
 
 
 @attrs.frozen(kw_only=True)
@@ -177,7 +184,8 @@ class Call(Probe):
 def _several(value: Any) -> tuple[Probe, ...]:
     probes = tuple(value) if isinstance(value, (tuple, list)) else ()
     if not probes or not all(isinstance(p, Probe) for p in probes):
-        raise ConfigError("probes", value, "must be probes, at least one")
+        why = "must be probes, at least one, each an argument: all_of(*several) of a list"
+        raise ConfigError("probes", value, why)
     return probes
 
 
@@ -217,12 +225,12 @@ def http(url: str, status: Any = range(200, 400), **options: Any) -> Http:
     return Http(url=url, status=status, **options)
 
 
-def unix(path: str, **options: Any) -> Unix:
+def unix(path: str | os.PathLike[str], **options: Any) -> Unix:
     """Pass when the Unix socket at ``path`` accepts a connection."""
     return Unix(path=path, **options)
 
 
-def file(path: str, **options: Any) -> File:
+def file(path: str | os.PathLike[str], **options: Any) -> File:
     """Pass when a file exists at ``path``."""
     return File(path=path, **options)
 
@@ -237,7 +245,7 @@ def notify(**options: Any) -> Notify:
     return Notify(**options)
 
 
-def command(argv: Sequence[str], **options: Any) -> Command:
+def command(argv: Sequence[str | os.PathLike[str]], **options: Any) -> Command:
     """Pass when ``argv`` runs and ends with code 0."""
     return Command(argv=argv, **options)
 

@@ -154,6 +154,20 @@ def test_texts_of_probes(text: Any) -> None:
     refused("argv", probes.command, [text])
 
 
+def test_a_path_is_a_path_of_a_probe() -> None:
+    here = Path("run") / "ready"
+    assert probes.file(here) == probes.file("run/ready")
+    assert probes.unix(here).path == "run/ready"
+    assert probes.command([here, "-x"]).argv == ("run/ready", "-x")
+
+
+def test_what_looks_like_arguments_of_a_probe_is_told_the_right_ones() -> None:
+    with pytest.raises(ConfigError, match=r"must be a port, 1 to 65535; the host comes after it"):
+        probes.tcp("localhost", 8000)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"all_of\(\*several\) of a list"):
+        probes.all_of([probes.tcp(1), probes.tcp(2)])  # type: ignore[arg-type]
+
+
 def test_several_of_nothing() -> None:
     refused("probes", probes.all_of)
     refused("probes", probes.any_of, "x")
