@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import random
 
-from procvm import FakeBackend, VMConfig, VMManager
+import pytest
+
+from procvm import (
+    FakeBackend,
+    FakeProgram,
+    RestartPolicy,
+    UnreachableStateError,
+    VMConfig,
+    VMManager,
+)
 from procvm.backends.fake._clock import Clock
 
 
@@ -29,3 +38,16 @@ def test_what_is_dropped_changes_no_order() -> None:
     while clock.next_at() is not None:
         clock.pop()()
     assert called == sorted(kept, key=lambda number: (delays[number], number))
+
+
+def test_restarts_without_end_at_one_moment_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("procvm.backends.fake._backend._MOST_AT_ONE_MOMENT", 1000)
+    fake = FakeBackend()
+    fake.program("storm", FakeProgram(exit_after=0.0))
+    restless = RestartPolicy("always", initial=0.0, jitter=0.0, limit=None)
+    with VMManager(fake) as manager:
+        with pytest.raises(UnreachableStateError, match="time stands still"):
+            manager.wait(manager.allocate(VMConfig("storm", "x", restart=restless)))
+        with pytest.raises(RuntimeError, match="time stands still"):
+            fake.advance(1.0)
+        assert manager.get("storm").restarts > 100

@@ -22,6 +22,7 @@ from ._program import FakeProgram
 __all__ = ["FakeBackend"]
 
 _log = logging.getLogger("procvm")
+_MOST_AT_ONE_MOMENT = 1_000_000
 _FIRST_PID = 2**22 + 1  # above the kernel's limit: a stray os.kill hits nobody
 _EPOCH = 1_700_000_000.0
 _LONGEST_QUEUE = 10_000
@@ -95,6 +96,8 @@ class FakeBackend(Backend):
         self._is_busy = False
         self._is_delivering = False
         self._pid = _FIRST_PID
+        self._moment: float | None = None
+        self._steps = 0
 
     def __repr__(self) -> str:
         return f"<FakeBackend at {self.now:g} s of virtual time>"
@@ -119,7 +122,12 @@ class FakeBackend(Backend):
         self._scripts[name] = programs
 
     def advance(self, seconds: float) -> None:
-        """Move time forward by ``seconds``, and let happen what is due."""
+        """Move time forward by ``seconds``, and let happen what is due.
+
+        Raises:
+            ConfigError: It is no number of seconds.
+            RuntimeError: A million things happen at one moment, and so without end.
+        """
         is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
         if not is_number or not 0 <= seconds < float("inf"):
             raise ConfigError(
@@ -173,6 +181,13 @@ class FakeBackend(Backend):
                 self._is_delivering = False
 
     def _step(self) -> None:
+        moment = self._clock.next_at()
+        self._steps = self._steps + 1 if moment == self._moment else 0
+        self._moment = moment
+        if self._steps > _MOST_AT_ONE_MOMENT:
+            self._steps = 0
+            why = "so much happens at one moment that time stands still: a restart without delay?"
+            raise RuntimeError(why)
         self.post(self._clock.pop())
 
     def waiter(self) -> Waiter:
