@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from procvm import (
     VMState,
     probes,
 )  # fmt: skip
+from procvm.backends.base import Plan
+from procvm.backends.subprocess.probing import Strangers
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="whose a socket is, /proc tells")
 
@@ -161,6 +164,20 @@ def test_a_program_whose_port_is_taken_was_never_ready(manager: VMManager, tmp_p
                 allocated.result(30)
         assert told(one) in caught.value.why
     assert manager.list() == []
+
+
+@pytest.mark.parametrize("is_collected", [True, False])
+def test_a_stranger_answers_for_nobody_who_has_ended(is_collected: bool) -> None:
+    """A program that a taken port has ended was never ready, in no moment of its end."""
+    with stranger() as one, subprocess.Popen(["true"]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        if is_collected:
+            ended.wait()
+        probe = probes.tcp(one.port)
+        plan = Plan(VMConfig("x", "true"), "/", directory="/")
+        for pids in ((), (ended.pid,)):
+            strangers = Strangers((probe,), plan, lambda pids=pids: pids)  # type: ignore[misc]
+            assert strangers.judged(probe, (True, "connected"))[0] is False
 
 
 @pytest.mark.parametrize("does", ["idle", "loop"])

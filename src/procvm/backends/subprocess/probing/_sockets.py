@@ -86,7 +86,7 @@ def is_at_work(sockets: set[int]) -> bool:
 
 
 def network_of(pid: int) -> str:
-    """Return the network namespace of a process; "" when it is gone.
+    """Return the network namespace of a process; "" when it is gone, collected or not.
 
     Raises:
         OSError: It may not be looked at.
@@ -109,6 +109,10 @@ def sockets_of(pid: int) -> set[int]:
         names = os.listdir(folder)  # noqa: PTH208 - text
     except (FileNotFoundError, ProcessLookupError):
         return set()
+    except PermissionError:
+        if network_of(pid):
+            raise
+        return set()  # it has ended and nobody has collected it: it holds nothing
     for name in names:
         try:
             kind, _, inode = os.readlink(f"{folder}/{name}").partition(":[")  # noqa: PTH115 - text

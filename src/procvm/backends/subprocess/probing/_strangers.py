@@ -39,6 +39,7 @@ class Strangers:
         self._pids = pids
         self._places = {} if speaks else {id(leaf): _place_of(leaf, plan) for leaf in leaves}
         self._known: dict[frozenset[int], str] = {}
+        self._words = "nothing of it runs any more"
         self._before = {one: listening(place) for one, place in self._places.items()}
 
     def judged(self, probe: Probe, answer: Answer) -> Answer:
@@ -52,22 +53,24 @@ class Strangers:
         if not now or not now <= before:
             return answer  # somebody listens since the start, most likely the program
         try:
-            who = self._stranger(now)
+            networks = {pid: network_of(pid) for pid in self._pids()}
+            alive = [pid for pid, network in networks.items() if network]
+            if not alive:
+                return False, self._words  # it has ended: no answer was its own
+            if {networks[pid] for pid in alive} != {network_of(os.getpid())}:
+                return answer  # what it listens to cannot be seen from here
+            who = self._stranger(alive, now)
         except OSError:
-            who = None  # it may not be seen
+            return answer  # it may not be seen
         if who is None:
             return answer
         name = f"port {place}" if isinstance(place, int) else place
-        return (
-            False,
-            f"{name} was listened to before the start, by pid {who}, which is no part of it",
-        )
+        whose = f"by pid {who}, which is no part of it"
+        self._words = f"{name} was listened to before the start, {whose}"
+        return False, self._words
 
-    def _stranger(self, sockets: frozenset[int]) -> str | None:
+    def _stranger(self, tree: list[int], sockets: frozenset[int]) -> str | None:
         """Return who holds ``sockets``, as number and name; None: he may be none."""
-        tree = self._pids()
-        if not tree or {network_of(pid) for pid in tree} - {network_of(os.getpid()), ""}:
-            return None  # what it listens to cannot be seen from here
         held = {socket for pid in tree for socket in sockets_of(pid)}
         if held & sockets or is_at_work(held):
             return None
