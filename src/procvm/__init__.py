@@ -80,3 +80,8 @@ def __getattr__(name: str) -> object:
     value = module if _HEAVY[name] == name else getattr(module, name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """Name what the window shows: also what is not loaded yet, and nothing that is ours alone."""
+    return list(__all__)

@@ -1,4 +1,9 @@
-"""Floor 2, probes: what "ready" and "alive" mean for a program, as data that a backend runs."""
+"""Floor 2, probes: what "ready" and "alive" mean for a program, as data that a backend runs.
+
+>>> from procvm import VMConfig, probes
+>>> web = VMConfig("web", "serve", ready=probes.tcp(8000, timeout=5.0))
+>>> alive = probes.all_of(probes.http("http://127.0.0.1:8000/"), probes.file("web.pid"))
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,12 @@ __all__ = [
     "AllOf", "AnyOf", "Call", "Command", "File", "Http", "Log", "Notify", "Probe", "Tcp", "Unix",
     "all_of", "any_of", "call", "command", "file", "http", "log", "notify", "tcp", "unix",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    """Name the probes, for whoever lets a notebook complete them."""
+    return list(__all__)
+
 
 _LAST_PORT = 65535
 _MOST_CODES = 1000
@@ -216,50 +227,80 @@ class AnyOf(Probe):
 
 
 def tcp(port: int, host: str = "127.0.0.1", **options: Any) -> Tcp:
-    """Pass when a TCP connection to ``host:port`` is accepted."""
+    """Pass when a TCP connection to ``host:port`` is accepted.
+
+    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    """
     return Tcp(port=port, host=host, **options)
 
 
 def http(url: str, status: Any = range(200, 400), **options: Any) -> Http:
-    """Pass when a GET of ``url`` is answered with a status among ``status``."""
+    """Pass when a GET of ``url`` is answered with a status among ``status``.
+
+    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    """
     return Http(url=url, status=status, **options)
 
 
 def unix(path: str | os.PathLike[str], **options: Any) -> Unix:
-    """Pass when the Unix socket at ``path`` accepts a connection."""
+    """Pass when the Unix socket at ``path`` accepts a connection.
+
+    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    """
     return Unix(path=path, **options)
 
 
 def file(path: str | os.PathLike[str], **options: Any) -> File:
-    """Pass when a file exists at ``path``."""
+    """Pass when a file exists at ``path``.
+
+    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    """
     return File(path=path, **options)
 
 
 def log(pattern: str, **options: Any) -> Log:
-    """Pass when ``re.search(pattern, line)`` finds something in a line of output."""
+    """Pass when ``re.search(pattern, line)`` finds something in a line of output.
+
+    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    """
     return Log(pattern=pattern, **options)
 
 
 def notify(**options: Any) -> Notify:
-    """Pass when the program says READY=1 on its NOTIFY_SOCKET."""
+    """Pass when the program says READY=1 on its NOTIFY_SOCKET.
+
+    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    """
     return Notify(**options)
 
 
 def command(argv: Sequence[str | os.PathLike[str]], **options: Any) -> Command:
-    """Pass when ``argv`` runs and ends with code 0."""
+    """Pass when ``argv`` runs and ends with code 0.
+
+    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    """
     return Command(argv=argv, **options)
 
 
 def call(function: Callable[[], Any], **options: Any) -> Call:
-    """Pass when ``function()``, called in a thread, returns something true."""
+    """Pass when ``function()``, called in a thread, returns something true.
+
+    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    """
     return Call(function=function, **options)
 
 
 def all_of(*several: Probe, **options: Any) -> AllOf:
-    """Pass when all of several probes pass."""
+    """Pass when all of several probes pass.
+
+    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    """
     return AllOf(probes=several, **options)
 
 
 def any_of(*several: Probe, **options: Any) -> AnyOf:
-    """Pass when any of several probes passes."""
+    """Pass when any of several probes passes.
+
+    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    """
     return AnyOf(probes=several, **options)

@@ -29,6 +29,12 @@ def test_every_public_name_is_there() -> None:
         assert getattr(procvm, name) is not None
 
 
+def test_a_public_module_names_what_it_shows_before_it_is_used() -> None:
+    code = "import procvm; assert dir(procvm) == sorted(procvm.__all__), dir(procvm)"
+    code += "; assert dir(procvm.probes) == sorted(procvm.probes.__all__), dir(procvm.probes)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 def test_an_import_is_cheap() -> None:
     heavy = "{'asyncio', 'http.client', 'psutil', 'cattrs', 'matplotlib', 'subprocess'}"
     code = f"import sys, procvm; assert not {heavy} & set(sys.modules), sys.modules.keys()"

@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import procvm
+from procvm import probes
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -39,8 +41,11 @@ def test_the_states_page_is_rendered_from_the_table() -> None:
     subprocess.run([sys.executable, script, "--check"], check=True, timeout=60)
 
 
-def test_the_doctest_of_the_shop_window_holds() -> None:
-    assert doctest.testmod(procvm).failed == 0
+@pytest.mark.parametrize("module", [procvm, probes], ids=lambda m: m.__name__)
+def test_the_doctest_of_a_public_module_holds(module: ModuleType) -> None:
+    done = doctest.testmod(module)
+    assert done.attempted > 0
+    assert done.failed == 0
 
 
 def test_the_main_job_runs() -> None:
