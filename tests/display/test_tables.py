@@ -176,6 +176,38 @@ def test_a_list_of_vms_or_events_is_one_table_and_a_list_like_any_other() -> Non
         )
 
 
+def test_output_is_one_table_of_the_last_lines_as_they_were_written() -> None:
+    async def awaited(fake: FakeBackend) -> list[Any]:
+        async with AsyncVMManager(fake) as other:
+            await other.allocate(VMConfig("one", "x"))
+            fake.advance(1.0)
+            return [await other.logs("one")]
+
+    def fake() -> FakeBackend:
+        made = FakeBackend()
+        text = "".join(f"line {n}\n" for n in range(250))
+        text += f"    \x1b[31mred\x1b[0m, {HOSTILE}\n"
+        made.program("one", FakeProgram(output=[(0.5, "stderr", text)]))
+        return made
+
+    with VMManager(backend := fake()) as manager:
+        manager.allocate(VMConfig("one", "x"))
+        backend.advance(1.0)
+        lists = [manager.logs("one"), *asyncio.run(awaited(fake()))]
+    for lines in lists:
+        plain = list(lines)
+        assert lines == plain
+        assert repr(lines) == repr(plain)
+        assert pickle.loads(pickle.dumps(lines)) == plain
+        shown = page(lines._repr_html_())
+        assert shown.tags.count("table") == 1
+        assert "and 51 more lines before these" in shown.text
+        assert "line 50" not in shown.words
+        assert "line 51" in shown.words
+        assert f"    red, {HOSTILE}" in shown.words
+        assert "stderr" in shown.words
+
+
 def test_a_hostile_name_in_a_list_stays_a_word() -> None:
     with VMManager(FakeBackend()) as manager:
         manager.allocate(VMConfig(HOSTILE, "x"))

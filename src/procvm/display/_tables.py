@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ._markup import MOST_ROWS, Markup, clock, escaped, size, state_cell, table
+from ._markup import MOST_ROWS, Markup, cell, clock, escaped, size, state_cell, table
 
-__all__ = ["events_html", "health_html", "manager_html", "usage_html", "vms_html"]
+__all__ = ["events_html", "health_html", "logs_html", "manager_html", "usage_html", "vms_html"]
 
 _VM_HEADS = ("name", "state", "pid", "generation", "restarts", "since", "last exit", "why")
+_PAINT = re.compile(r"\x1b\[[0-9;]*m")  # what colours a terminal
 
 
 def vms_html(vms: Sequence[Mapping[str, Any]], caption: str = "") -> str:
@@ -76,6 +78,21 @@ def events_html(events: Sequence[Mapping[str, Any]]) -> str:
     ]  # fmt: skip
     before = _more(len(events), "events before these")
     return before + table(("at", "name", "event", "state", "detail"), rows)
+
+
+def logs_html(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return lines of output as one table, as they were written; the last ones of many."""
+    rows = [
+        (clock(line["at"]), line["generation"], line["stream"], _written(line["text"]))
+        for line in lines[-MOST_ROWS:]
+    ]
+    before = _more(len(lines), "lines before these")
+    return before + table(("at", "generation", "stream", "line"), rows)
+
+
+def _written(text: str) -> Markup:
+    style = "white-space:pre-wrap;font-family:monospace"  # an indented line stays so
+    return Markup(f'<span style="{style}">{cell(_PAINT.sub("", text))}</span>')
 
 
 def usage_html(usage: Mapping[str, Any]) -> str:

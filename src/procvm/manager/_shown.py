@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..facts import LogLine, plain
 from ..values import VM, VMEvent, shown, told
 from ._core import Core
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from ..display import Timeline
     from ._watch import Watch
 
-__all__ = ["Events", "VMs", "drawn", "html_of", "rows_of", "title_of", "watched"]
+__all__ = ["Events", "Lines", "VMs", "drawn", "html_of", "rows_of", "title_of", "watched"]
 
 
 class VMs(list[VM]):
@@ -34,6 +35,17 @@ class Events(list[VMEvent]):
         from ..display import events_html  # noqa: PLC0415 - only a notebook needs it
 
         return events_html([told(event) for event in self])
+
+
+class Lines(list[LogLine]):
+    """The same for lines of output."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from ..display import logs_html  # noqa: PLC0415 - only a notebook needs it
+
+        return logs_html([plain(line) for line in self])
 
 
 def rows_of(core: Core) -> list[dict[str, Any]]:

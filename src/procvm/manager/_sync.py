@@ -17,7 +17,7 @@ from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
 from ._core import Core, close_forgotten
 from ._progress import Bar
-from ._shown import Events, VMs, drawn, html_of, watched
+from ._shown import Events, Lines, VMs, drawn, html_of, watched
 
 if TYPE_CHECKING:
     from ..display import Timeline
@@ -253,7 +253,7 @@ class VMManager:
         book = self._core.engine.book(self._core.name_of(vm))
         if book is None:
             raise VMNotFoundError(self._core.name_of(vm))
-        return book[1].lines(tail)
+        return Lines(book[1].lines(tail))
 
     def follow(self, vm: VM | str) -> Iterator[LogLine]:
         """Iterate over what is kept, then over what comes, until the VM has ended."""
