@@ -221,8 +221,9 @@ class DuplicateNameError(ProcVMError):
     name: str
 
     def __str__(self) -> str:
-        """Name it, and the way out."""
-        return f"a VM named {shortened(self.name)} exists; remove it first or choose another name"
+        """Name it, and the ways out."""
+        ways = "reset it, remove it first (also when it has ended) or choose another name"
+        return f"a VM named {shortened(self.name)} exists; {ways}"
 
 
 @attrs.define(auto_exc=True, slots=False, eq=False, repr=False)

@@ -80,6 +80,21 @@ def test_a_watched_table_goes_on_in_later_cells_and_survives_an_interrupt(kernel
     assert "bystander" not in last["data"]["text/html"]
 
 
+def test_a_forgotten_manager_is_closed_unless_a_cell_has_shown_it(kernel: Kernel) -> None:
+    make = """
+import psutil
+third = VMManager()
+program_of_third = psutil.Process(third.allocate(quiet("third")).pid)
+"""
+    for again in ("third = VMManager()", "del third"):
+        assert kernel.run(make).error == ""
+        assert kernel.run(f"{again}\nprogram_of_third.wait(60)").error == ""
+    assert kernel.run(f"{make}third").of("execute_result")
+    ran = kernel.run("third = VMManager()\nprint(program_of_third.is_running())\n_.close()")
+    assert (ran.error, ran.printed) == ("", "True\n")
+    assert not kernel.programs()
+
+
 def interrupted(kernel: Kernel, code: str) -> Ran:
     """Interrupt a cell once something in it has told that it is there; it ends at once."""
     cell = kernel.begin(code)

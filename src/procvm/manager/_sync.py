@@ -32,7 +32,8 @@ class VMManager:
     """Owns VMs: supervised process trees with a name and an identity.
 
     Every verb may be called from any thread. A verb that is interrupted leaves nothing half
-    done. ``vm`` is a VM, a vm_id or a name.
+    done. ``vm`` is a VM, a vm_id or a name. It is closed by ``close``, by its ``with`` block, at
+    the end of the program, and in the background when nothing holds it any more.
 
     Args:
         backend: What runs the programs; None: a SubprocessBackend. One manager a backend.
