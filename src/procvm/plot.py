@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from .display import COLOURS, Timeline, clock, colour_of
+from .errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,7 @@ def timeline(rows: Timeline | Iterable[Mapping[str, Any]], ax: Axes | None = Non
         ax: Where to draw; None: in a new figure of pyplot's.
 
     Raises:
+        ConfigError: These are no rows of a timeline; nothing was drawn.
         ImportError: matplotlib is not installed.
     """
     try:
@@ -34,11 +36,11 @@ def timeline(rows: Timeline | Iterable[Mapping[str, Any]], ax: Axes | None = Non
     except ImportError as e:
         why = "procvm.plot draws with matplotlib, which is not installed: pip install procvm[plot]"
         raise ImportError(why, name="matplotlib") from e
+    spans = _spans(rows)
     if ax is None:
         from matplotlib import pyplot as plt  # noqa: PLC0415 - chooses a backend: only if asked
 
         ax = plt.figure(figsize=(9.0, 3.0), layout="constrained").add_subplot()
-    spans = list(rows.to_rows() if isinstance(rows, Timeline) else rows)
     lanes = [list(lane) for _, lane in groupby(spans, key=itemgetter("vm_id"))]
     start = min((span["start"] for span in spans), default=0.0)
     colour = matplotlib.rcParams["text.color"]
@@ -52,6 +54,14 @@ def timeline(rows: Timeline | Iterable[Mapping[str, Any]], ax: Axes | None = Non
     if spans:
         _legend(ax, spans, colour)
     return ax
+
+
+def _spans(rows: object) -> list[Mapping[str, Any]]:
+    given: Any = rows.to_rows() if isinstance(rows, Timeline) else rows
+    spans = list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(span, Mapping) and "start" in span for span in spans):
+        raise ConfigError("rows", rows, "must be manager.timeline(), or rows of its to_rows()")
+    return spans
 
 
 def _bars(ax: Axes, lane: list[Mapping[str, Any]], y: int, start: float) -> None:

@@ -74,7 +74,7 @@ def test_words_of_a_command() -> None:
 
 
 def test_what_looks_like_a_policy_or_a_probe_is_told_what_is_one() -> None:
-    assert "StopPolicy(grace" in refused("stop", VMConfig, "x", "x", stop="SIGINT").why
+    assert "StopPolicy('SIGINT'" in refused("stop", VMConfig, "x", "x", stop="SIGINT").why
     assert "LogPolicy(file" in refused("log", VMConfig, "x", "x", log="x.log").why
     assert "Limits(memory" in refused("limits", VMConfig, "x", "x", limits={"memory": 1}).why
     assert "probes.call" in refused("ready", VMConfig, "x", "x", ready=lambda: True).why

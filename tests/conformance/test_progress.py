@@ -8,6 +8,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -186,3 +187,21 @@ def test_tqdm_itself_draws_a_whole_bar(monkeypatch: pytest.MonkeyPatch, start: S
     assert "100%" in said.getvalue()
     assert "3/3" in said.getvalue().split("\r")[-1]
     assert said.getvalue().endswith("\n")
+
+
+def test_a_notebook_without_ipywidgets_is_not_warned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As tqdm.auto does there, when it is first imported; a warning would be an error here."""
+    (tmp_path / "tqdm").mkdir()
+    (tmp_path / "tqdm" / "__init__.py").touch()
+    warns = "import warnings\nwarnings.warn('IProgress not found')\ntqdm = None\n"
+    (tmp_path / "tqdm" / "auto.py").write_text(warns)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tqdm"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    with VMManager(FakeBackend()) as manager:
+        assert manager.allocate_all([], progress=True) == []
+    assert "tqdm.auto" in sys.modules
+    for name in ("tqdm", "tqdm.auto"):
+        del sys.modules[name]

@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 from displayed import HOSTILE
 
-from procvm import FakeBackend, FakeProgram, VMConfig, VMManager, VMState, plot, probes
+from procvm import (
+    ConfigError,
+    FakeBackend,
+    FakeProgram,
+    VMConfig,
+    VMManager,
+    VMState,
+    plot,
+    probes,
+)
 from procvm.display import COLOURS
 
 
@@ -52,6 +61,17 @@ def test_lanes_bars_and_marks_are_drawn_from_plain_rows(ax: Any, manager: VMMana
     assert marks == {"_exit": 6, "_restart": 5}
     words = [text.get_text() for text in ax.get_legend().get_texts()]
     assert words == ["starting", "running", "backoff", "failed", "exit", "start anew"]
+
+
+def test_what_is_no_row_is_told_what_is_and_leaves_no_empty_figure(manager: VMManager) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot", reason="the extra 'plot' is not installed")
+    before = pyplot.get_fignums()
+    wrong: list[Any] = [manager, manager.history(), manager.list(), [{}], None]
+    for rows in wrong:
+        with pytest.raises(ConfigError, match=r"must be manager\.timeline\(\)") as caught:
+            plot.timeline(rows)
+        assert caught.value.field == "rows"
+    assert pyplot.get_fignums() == before
 
 
 def test_a_bar_is_as_long_as_its_stretch(ax: Any, manager: VMManager) -> None:

@@ -205,7 +205,7 @@ def test_rows_are_plain_data(fake: FakeBackend, manager: VMManager) -> None:
     assert type(rows[0]["state"]) is str
     assert set(rows[0]) == set(Span._fields)
     assert pickle.loads(pickle.dumps(timeline)) == timeline
-    assert repr(timeline) == "<Timeline of 1 VMs over 1.000 s>"
+    assert repr(timeline) == "<Timeline of 1 VM over 1.000 s>"
 
 
 def test_a_hostile_name_stays_a_word(manager: VMManager) -> None:

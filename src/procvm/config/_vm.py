@@ -236,7 +236,7 @@ class VMConfig:
         default=RestartPolicy(when="never"), converter=_restart, kw_only=True
     )
     stop: StopPolicy = attrs.field(
-        factory=StopPolicy, validator=_of(StopPolicy, "grace=5.0"), kw_only=True
+        factory=StopPolicy, validator=_of(StopPolicy, "'SIGINT', grace=5.0"), kw_only=True
     )
     limits: Limits = attrs.field(
         factory=Limits, validator=_of(Limits, "memory=2**30"), kw_only=True

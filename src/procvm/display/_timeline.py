@@ -68,7 +68,8 @@ class Timeline:
     def __repr__(self) -> str:
         """Say how much it shows."""
         lanes = len({span.vm_id for span in self.spans})
-        return f"<Timeline of {lanes} VMs over {self.end - self.start:.3f} s>"
+        vms = "1 VM" if lanes == 1 else f"{lanes} VMs"
+        return f"<Timeline of {vms} over {self.end - self.start:.3f} s>"
 
     def _repr_svg_(self) -> str:
         from ._svg import timeline_svg  # noqa: PLC0415 - who wants the rows alone draws nothing
