@@ -180,7 +180,6 @@ def test_without_tqdm_nothing_is_started(monkeypatch: pytest.MonkeyPatch, start:
 
 def test_tqdm_itself_draws_a_whole_bar(monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
     tqdm = pytest.importorskip("tqdm", reason="the extra 'progress' is not installed")
-    monkeypatch.setattr(tqdm.tqdm, "monitor_interval", 0)  # its thread would stay
     monkeypatch.setattr(tqdm.tqdm, "_lock", threading.RLock(), raising=False)
     monkeypatch.setattr(sys, "stderr", said := io.StringIO())
     assert len(start(GOOD)[0]) == 3
@@ -195,7 +194,15 @@ def test_a_notebook_without_ipywidgets_is_not_warned(
     """As tqdm.auto does there, when it is first imported; a warning would be an error here."""
     (tmp_path / "tqdm").mkdir()
     (tmp_path / "tqdm" / "__init__.py").touch()
-    warns = "import warnings\nwarnings.warn('IProgress not found')\ntqdm = None\n"
+    warns = """
+import warnings
+warnings.warn("IProgress not found")
+class tqdm:
+    n = 0
+    def __init__(self, **_): pass
+    def update(self, _): pass
+    def close(self): pass
+"""
     (tmp_path / "tqdm" / "auto.py").write_text(warns)
     for name in [name for name in sys.modules if name.partition(".")[0] == "tqdm"]:
         monkeypatch.delitem(sys.modules, name)

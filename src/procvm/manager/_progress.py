@@ -53,4 +53,8 @@ def _tqdm() -> Any:
     except ImportError as e:
         why = "progress=True needs tqdm, which is not installed: pip install procvm[progress]"
         raise ImportError(why, name="tqdm") from e
-    return tqdm
+
+    class Quiet(tqdm):  # type: ignore[misc] # what it is, mypy may not see
+        monitor_interval = 0  # else a thread of tqdm's would stay
+
+    return Quiet
