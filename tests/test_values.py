@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import attrs
 import pytest
 
@@ -40,6 +42,19 @@ def test_a_sentence_never_shows_the_environment() -> None:
         web = manager.allocate(VMConfig("web", "web", env={"KEY": "hidden"}))
         report = HealthReport("bad", 1, (web,))
         assert "hidden" not in f"{web} {manager.history()[0]} {report}"
+
+
+def test_a_vm_and_an_event_are_plain_data_without_the_environment() -> None:
+    with VMManager(fake := FakeBackend()) as manager:
+        manager.allocate(VMConfig("web", "web", env={"KEY": "hidden"}))
+        fake.crash("web", signal=9)
+        web = manager.wait("web")
+        told = web.as_dict()
+        assert json.loads(json.dumps(told)) == told
+        assert set(told) == {a.name for a in attrs.fields(type(web))} - {"config"}
+        assert (told["state"], told["exit"]["signal"]) == ("failed", 9)
+        assert manager.history("web")[-1].as_dict()["vm"] == told
+        assert "hidden" not in json.dumps(told)
 
 
 def test_a_manager_and_its_backend_say_what_they_are() -> None:

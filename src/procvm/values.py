@@ -53,6 +53,12 @@ class VM:
             text += f" as process {self.pid}"
         return text if self.reason in ("", self.state) else f"{text}: {self.reason}"
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data; the configuration, which may hold secrets, stays out."""
+        return {
+            a.name: plain(getattr(self, a.name)) for a in attrs.fields(VM) if a.name != "config"
+        }
+
     def _repr_html_(self) -> str:
         """Show it in a notebook, without the configuration, which may hold secrets."""
         from .display import vms_html  # noqa: PLC0415 - only a notebook needs it
@@ -119,10 +125,8 @@ class VMEvent:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data; the configuration, which may hold secrets, stays out."""
-        vm = {
-            a.name: plain(getattr(self.vm, a.name)) for a in attrs.fields(VM) if a.name != "config"
-        }
-        return {"kind": self.kind, "at": self.at, "detail": self.detail, "vm": vm}
+        told = {"kind": self.kind, "at": self.at, "detail": self.detail}
+        return {**told, "vm": self.vm.as_dict()}
 
     def _repr_html_(self) -> str:
         """Show it in a notebook."""

@@ -212,7 +212,8 @@ class VMConfig:
 
     Attributes:
         name: Its name, unique among a manager's VMs.
-        command: The whole argv: text is split as a POSIX shell would, and run without a shell.
+        command: The whole argv: text is split as a POSIX shell would, and run without a shell, to
+            which alone ``$HOME``, ``|`` and ``*`` would mean anything.
         path: The directory to run in, or an executable file to run.
         env: Laid over the host's environment; nothing is interpolated.
         ready: A probe that must pass before ``allocate`` and ``reset`` return.

@@ -176,9 +176,9 @@ class AsyncVMManager:
         return found
 
     async def signal(
-        self, vm: VM | str, number: int, *, to: Literal["main", "tree"] = "main"
+        self, vm: VM | str, number: int | str, *, to: Literal["main", "tree"] = "main"
     ) -> None:
-        """Send a signal to a VM's main process or its whole tree, a reload say."""
+        """Send a signal, by number or name, to a VM's main process or its whole tree."""
         await self._settled(self._face.signalling(vm, number, to))
 
     async def logs(self, vm: VM | str, *, tail: int | None = None) -> builtins.list[LogLine]:

@@ -232,23 +232,34 @@ class VMManager:
         found: VM = ticket.result()
         return found
 
-    def signal(self, vm: VM | str, number: int, *, to: Literal["main", "tree"] = "main") -> None:
-        """Send a signal to a VM's main process or its whole tree, a reload say."""
+    def signal(
+        self, vm: VM | str, number: int | str, *, to: Literal["main", "tree"] = "main"
+    ) -> None:
+        """Send a signal, by number or name, to a VM's main process or its whole tree.
+
+        It returns when it is sent; to a VM of which nothing runs it is silent.
+
+        Raises:
+            VMNotFoundError: There is none.
+        """
         self._settled(self.signalling(vm, number, to))
 
-    def signalling(self, vm: VM | str, number: int, to: str) -> Ticket:
+    def signalling(self, vm: VM | str, number: int | str, to: str) -> Ticket:
         """Post a signal; both faces wait for its ticket."""
         self._core.check("signal")
         if to not in ("main", "tree"):
             raise ConfigError("to", to, "must be main or tree")
-        number, name = signal_number(number), self._core.name_of(vm)
+        sent, name = signal_number(number), self._core.name_of(vm)
         ticket = Ticket(self._core.backend, "signal")
         engine = self._core.engine
-        self._core.backend.post(lambda: engine.signal(ticket, name, number, to))
+        self._core.backend.post(lambda: engine.signal(ticket, name, sent, to))
         return ticket
 
     def logs(self, vm: VM | str, *, tail: int | None = None) -> builtins.list[LogLine]:
-        """Return what is kept of a VM's output, also of one removed and after close."""
+        """Return what is kept of a VM's output, also of one removed and after close.
+
+        ``tail`` is how many of the last lines; None: all. VMNotFoundError: there was no such VM.
+        """
         if tail is not None and (not isinstance(tail, int) or tail < 0):
             raise ConfigError("tail", tail, "must be a number of lines, at least 0, or None")
         book = self._core.engine.book(self._core.name_of(vm))
