@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from kernel import Kernel, Ran
 
+PAINT = re.compile(r"\x1b\[[0-9;]*m")
 AT_ONCE = 5.0  # seconds: a person's patience, on a machine that is busy
 
 
@@ -78,6 +80,27 @@ def test_a_watched_table_goes_on_in_later_cells_and_survives_an_interrupt(kernel
     last = ran.of("update_display_data")[-1]
     assert last["transient"] == first["transient"]
     assert "bystander" not in last["data"]["text/html"]
+
+
+def test_an_interrupted_cell_shows_the_verb_and_not_how_it_waits(kernel: Kernel) -> None:
+    assert kernel.run("manager.allocate(quiet('bystander'))").error == ""
+    for code in ("manager.wait('bystander', tell)", "await other_wait()"):
+        assert (
+            kernel.run("""async def other_wait():
+    vm = await other.allocate(quiet("awaited"))
+    try:
+        await other.wait(vm, tell)
+    finally:
+        await other.remove(vm)""").error
+            == ""
+        )
+        ran = interrupted(kernel, code)
+        for error in ran.of("error"):
+            trace = PAINT.sub("", "\n".join(error["traceback"]))
+            frames = [line for line in trace.splitlines() if line.startswith("File ")]
+            assert len([one for one in frames if "procvm" in one]) <= 3, trace
+            assert re.search(r"in (Async)?VMManager\.wait\(", trace), trace
+    assert kernel.run("manager.remove('bystander')").error == ""
 
 
 def test_a_forgotten_manager_is_closed_unless_a_cell_has_shown_it(kernel: Kernel) -> None:

@@ -78,6 +78,7 @@ class AsyncVMManager:
         return html_of(self._core, "AsyncVMManager")
 
     async def _wait_for(self, ticket: Ticket, timeout: float | None = None) -> bool:
+        __tracebackhide__ = True
         if self._is_virtual:  # virtual time is moved here and never blocks
             return self._core.block(ticket, timeout)
         waiter = LoopWaiter()
@@ -92,6 +93,7 @@ class AsyncVMManager:
         return settled
 
     async def _settled(self, ticket: Ticket) -> Any:
+        __tracebackhide__ = True  # IPython and pytest show the verb, and not how it waits
         await self._wait_for(ticket)
         return ticket.result()
 

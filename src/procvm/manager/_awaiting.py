@@ -34,6 +34,7 @@ class LoopWaiter:
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is woken (True) or time is up (False)."""
+        __tracebackhide__ = True
         with hearing(self._wake):
             done, _ = await asyncio.wait([self._future], timeout=timeout)
         return bool(done)

@@ -135,6 +135,7 @@ class Core:
 
     def block(self, ticket: Ticket, timeout: float | None = None) -> bool:
         """Block until the ticket is settled; an interrupted or timed-out command is taken back."""
+        __tracebackhide__ = True
         try:
             settled = self.backend.block(ticket.waiter, timeout)
         except RuntimeError as e:
@@ -151,6 +152,7 @@ class Core:
 
     def block_for_one(self, tickets: Sequence[Ticket]) -> None:
         """Block until one of several tickets is settled."""
+        __tracebackhide__ = True
         waiter, first = self.backend.waiter(), threading.Lock()
 
         def wake() -> None:  # in the loop or here: whoever has the lock is the first

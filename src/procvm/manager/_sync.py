@@ -85,6 +85,7 @@ class VMManager:
         raise TypeError("a VMManager owns processes and cannot be pickled")
 
     def _settled(self, ticket: Ticket) -> Any:
+        __tracebackhide__ = True  # IPython and pytest show the verb, and not how it waits
         self._core.block(ticket)
         return ticket.result()
 

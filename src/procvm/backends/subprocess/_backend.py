@@ -115,6 +115,7 @@ class SubprocessBackend(Backend):
 
     def block(self, waiter: Waiter, timeout: float | None) -> bool:
         """See Backend."""
+        __tracebackhide__ = True
         assert isinstance(waiter, LockWaiter)  # noqa: S101 - made just above
         return waiter.wait(timeout)
 

@@ -33,6 +33,7 @@ class LockWaiter:
 
     def wait(self, timeout: float | None) -> bool:
         """Block until it is set, at most ``timeout`` seconds; a signal's handler may interrupt."""
+        __tracebackhide__ = True  # IPython and pytest show the verb, and not how it waits
         if self._is_set:
             return True
         longest = threading.TIMEOUT_MAX if timeout is None else min(timeout, threading.TIMEOUT_MAX)
@@ -47,6 +48,7 @@ class LockWaiter:
         acquire, is kept by CPython until that thread runs Python again: it does not end the
         acquire. At the start of a wait that is likely, later it is not.
         """
+        __tracebackhide__ = True
         a_slice = _FIRST_SLICE
         while not self._is_set and (left := end - time.monotonic()) > 0:
             self._acquire(min(left, a_slice))
