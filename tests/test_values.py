@@ -13,6 +13,7 @@ from procvm import (
     HealthReport,
     ReadyTimeoutError,
     SubprocessBackend,
+    Usage,
     VMConfig,
     VMManager,
     VMState,
@@ -74,3 +75,10 @@ def test_a_log_probe_of_a_fake_without_such_output_says_so() -> None:
             manager.allocate(VMConfig("web", "web", ready=probes.log("Serving")))
         assert "no line of its script's output has matched" in caught.value.why
         assert manager.list() == []
+
+
+def test_a_usage_is_said_in_a_sentence() -> None:
+    used = Usage(0.314, None, 13 * 2**20, 3, 2, 9)
+    assert str(used) == "2 processes, 3 threads, 13.0 MiB, 0.31 s of CPU, 9 open files"
+    one = Usage(1.0, 12.34, 2**19, 1, 1, 1)
+    assert str(one) == "1 process, 1 thread, 0.5 MiB, 1.00 s of CPU (12.3 %), 1 open file"

@@ -105,6 +105,18 @@ class Usage:
     processes: int
     open_files: int
 
+    def __str__(self) -> str:
+        """Say it in a sentence: '2 processes, 3 threads, 12.5 MiB, 0.31 s of CPU, ...'."""
+        percent = "" if self.cpu_percent is None else f" ({self.cpu_percent:.1f} %)"
+        words = [
+            "1 process" if self.processes == 1 else f"{self.processes} processes",
+            "1 thread" if self.threads == 1 else f"{self.threads} threads",
+            f"{self.memory / 2**20:.1f} MiB",
+            f"{self.cpu_time:.2f} s of CPU{percent}",
+            "1 open file" if self.open_files == 1 else f"{self.open_files} open files",
+        ]
+        return ", ".join(words)
+
     def _repr_html_(self) -> str:
         """Show it in a notebook."""
         from .display import usage_html  # noqa: PLC0415 - only a notebook needs it

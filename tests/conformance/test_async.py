@@ -19,6 +19,7 @@ def test_both_faces_have_the_same_verbs_parameters_and_first_lines() -> None:
             inspect.signature(other).parameters
         )
         assert (sync.__doc__ or "").split("\n")[0] == (other.__doc__ or "").split("\n")[0]
+        assert ("Raises:" in (sync.__doc__ or "")) == ("Raises:" in (other.__doc__ or ""))
 
 
 @pytest.mark.parametrize("kind", ["fake", "group"])

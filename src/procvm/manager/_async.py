@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -259,3 +260,16 @@ class AsyncVMManager:
         else:
             with hearing():
                 await asyncio.to_thread(lambda: self._face.close(grace=grace))
+
+
+def _tell_in_full() -> None:
+    """Give each verb the rest of what VMManager says of it: units, errors, when it returns."""
+    for name, verb in vars(VMManager).items():
+        mine = vars(AsyncVMManager).get(name)
+        if name[0] != "_" and inspect.isfunction(mine):
+            first, rest = mine.__doc__ or "", (verb.__doc__ or "").partition("\n")[2]
+            if rest and "\n" not in first:
+                mine.__doc__ = f"{first}\n{rest}"
+
+
+_tell_in_full()
