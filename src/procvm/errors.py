@@ -238,7 +238,8 @@ class WaitTimeoutError(ProcVMError, TimeoutError):
 
     def __str__(self) -> str:
         """Say how long was waited, and where the VM is."""
-        return f"VM {shortened(self.name)} is {self.state} after waiting {self.timeout:g} s"
+        now = f"VM {shortened(self.name)} is in state {self.state}"
+        return f"{now} after waiting {self.timeout:g} s"
 
 
 @attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
@@ -253,7 +254,8 @@ class UnreachableStateError(ProcVMError):
 
     def __str__(self) -> str:
         """Say where the VM is and why it stays there."""
-        return f"VM {shortened(self.name)} is {self.state} and waits in vain: {self.why}"
+        now = f"VM {shortened(self.name)} is in state {self.state}"
+        return f"{now}; what is waited for can never come: {self.why}"
 
 
 @attrs.define(auto_exc=True, slots=False, eq=False, repr=False)

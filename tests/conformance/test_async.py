@@ -22,6 +22,12 @@ def test_both_faces_have_the_same_verbs_parameters_and_first_lines() -> None:
         assert ("Raises:" in (sync.__doc__ or "")) == ("Raises:" in (other.__doc__ or ""))
 
 
+def test_what_is_not_for_users_is_not_completed() -> None:
+    with VMManager(FakeBackend()) as manager:
+        assert not {"core", "signalling"} & set(dir(manager))
+        assert {"allocate", "health", "logs"} <= set(dir(manager))
+
+
 @pytest.mark.parametrize("kind", ["fake", "group"])
 def test_the_main_job_awaited(kind: str) -> None:
     async def main() -> None:

@@ -44,6 +44,9 @@ class VMManager:
         self._forgotten = weakref.finalize(self, close_forgotten, self._core)
         self._forgotten.atexit = False  # at exit everything is closed in one place
 
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in ("core", "signalling")]
+
     @property
     def core(self) -> Core:
         """What both faces share; for the other face, not for users."""

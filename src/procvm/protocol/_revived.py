@@ -141,13 +141,13 @@ def _stop(failed: Failed, asked: str) -> StopError:
 
 def _wait_timeout(failed: Failed, asked: str) -> WaitTimeoutError:
     head, _, seconds = failed.detail.removesuffix(" s").rpartition(" after waiting ")
-    who, _, state = head.rpartition(" is ")
+    who, _, state = head.rpartition(" is in state ")
     return WaitTimeoutError(failed.vm_id or "", _name(who, asked), float(seconds), state)
 
 
 def _unreachable(failed: Failed, asked: str) -> UnreachableStateError:
-    head, _, why = failed.detail.partition(" and waits in vain: ")
-    who, _, state = head.rpartition(" is ")
+    head, _, why = failed.detail.partition("; what is waited for can never come: ")
+    who, _, state = head.rpartition(" is in state ")
     return UnreachableStateError(failed.vm_id or "", _name(who, asked), state, why)
 
 
