@@ -84,7 +84,7 @@ def test_a_watched_table_goes_on_in_later_cells_and_survives_an_interrupt(kernel
 
 def test_an_interrupted_cell_shows_the_verb_and_not_how_it_waits(kernel: Kernel) -> None:
     assert kernel.run("manager.allocate(quiet('bystander'))").error == ""
-    for code in ("manager.wait('bystander', tell)", "await other_wait()"):
+    for code in ("manager.wait('bystander', tell_when_blocked)", "await other_wait()"):
         assert (
             kernel.run("""async def other_wait():
     vm = await other.allocate(quiet("awaited"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import marshal
 import os
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from tags_seen import tag_of, tagged
 
@@ -41,19 +43,23 @@ NONSENSE: dict[str, bytes] = {
 
 
 def keeper() -> int:
-    for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"procvm-keeper"):
-                return int(pid)
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.cmdline()[:1] and child.cmdline()[0].startswith("procvm-keeper"):
+                return child.pid
     raise AssertionError("there is no keeper")
+
+
+def is_socket(fd: Path) -> bool:
+    try:
+        return fd.readlink().name.startswith("socket:")
+    except FileNotFoundError:
+        return False  # it was a file that the keeper has read meanwhile
 
 
 def say(pid: int, data: bytes) -> None:
     """Send ``data`` from the keeper's own end of the socket (pidfd_getfd(2))."""
-    end = next(
-        int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir()
-        if str(fd.readlink()).startswith("socket:")
-    )  # fmt: skip
+    end = next(int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir() if is_socket(fd))
     handle = os.pidfd_open(pid)
     try:
         fd = ctypes.CDLL(None).syscall(PIDFD_GETFD, handle, end, 0)
