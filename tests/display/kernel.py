@@ -40,13 +40,12 @@ def quiet(name, **options):
 def stubborn(name):
     script = """if True:
         import signal, sys
-        def tell(*_):
-            with open(sys.argv[1], "w") as pipe:
-                pipe.write("asked to end")
-        signal.signal(signal.SIGTERM, tell)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # so that none comes too early
         print("up", flush=True)
         while True:
-            signal.pause()
+            signal.sigwait([signal.SIGTERM])
+            with open(sys.argv[1], "w") as pipe:
+                pipe.write("asked to end")
     """
     command = [sys.executable, "-c", script, fifo, {seconds!r}]
     return VMConfig(name, command, ready=probes.log("up"))
