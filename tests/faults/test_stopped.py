@@ -35,11 +35,11 @@ shape = sys.argv[1]
 pid = os.fork()
 if pid == 0:
     child()
-signal.signal(signal.SIGTERM, parent)
 os.waitpid(pid, os.WUNTRACED)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # so that none comes before the wait
 print("stopped", flush=True)
-while True:
-    signal.pause()
+signal.sigwait([signal.SIGTERM])
+parent()
 """
 
 
