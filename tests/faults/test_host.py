@@ -447,7 +447,7 @@ def test_71_a_host_stopped_for_longer_than_a_grace_kills_nothing_that_ended_well
     tmp_path: Path,
 ) -> None:
     program = """
-import os, sys, threading, time
+import os, sys, threading
 from procvm import VMConfig, VMManager
 text = (
     "import signal,sys,time\\n"
@@ -458,8 +458,10 @@ with VMManager() as manager:
     vm = manager.allocate(VMConfig("x", [sys.executable, "-c", text]))
     next(iter(manager.follow(vm)))
     thread = threading.Thread(target=lambda: print(manager.remove(vm, grace=1.0).exit, flush=True))
+    stopping = threading.Event()
+    manager.subscribe(lambda event: event.kind == "stopping" and stopping.set())
     thread.start()
-    time.sleep(0.05)
+    stopping.wait()
     print("asked", flush=True)
     thread.join()
 """

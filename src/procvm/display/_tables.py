@@ -1,4 +1,4 @@
-"""VMs, reports, events and usages as tables."""
+"""VMs, reports, events, lines of output and usages as tables."""
 
 from __future__ import annotations
 
