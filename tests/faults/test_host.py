@@ -451,8 +451,8 @@ import os, sys, threading
 from procvm import VMConfig, VMManager
 text = (
     "import signal,sys,time\\n"
-    "signal.signal(15, lambda *_: (time.sleep(0.2), sys.exit(5)))\\n"
-    "print('up', flush=True)\\nwhile True: time.sleep(1000)"
+    "signal.pthread_sigmask(signal.SIG_BLOCK, [15])\\n"  # so that none comes before the wait
+    "print('up', flush=True)\\nsignal.sigwait([15])\\ntime.sleep(0.2)\\nsys.exit(5)"
 )
 with VMManager() as manager:
     vm = manager.allocate(VMConfig("x", [sys.executable, "-c", text]))

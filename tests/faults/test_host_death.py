@@ -80,6 +80,7 @@ def test_51_52_nothing_outlives_its_host(death: str, containment: str) -> None:
         try:
             if death in sent or death == "worker":
                 host.send_signal(sent.get(death, signal.SIGKILL))
+                host.stdin.close()  # a signal just before the read does not end it
             else:
                 host.stdin.write("\n")
                 host.stdin.flush()

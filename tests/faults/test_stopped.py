@@ -15,15 +15,13 @@ FAMILY = """
 import os, signal, sys
 
 def child():
-    def polite(*_):
-        os.write(1, b"polite\\n")
-        os._exit(0)
-    signal.signal(signal.SIGTERM, polite)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # so that none comes before the wait
     if shape == "session":
         os.setsid()
     os.kill(os.getpid(), signal.SIGSTOP)
-    while True:
-        signal.pause()
+    signal.sigwait([signal.SIGTERM])
+    os.write(1, b"polite\\n")
+    os._exit(0)
 
 def parent(*_):
     if shape != "orphan":

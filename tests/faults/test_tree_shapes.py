@@ -113,8 +113,11 @@ for _ in range(many):
         if os.fork() == 0:
             bomb()
 if shape.startswith("leader"):
-    signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # so that none comes before the wait
 print("up", flush=True)
+if shape.startswith("leader"):
+    signal.sigwait([signal.SIGUSR1])
+    os._exit(0)
 if shape == "stopped":
     os.killpg(0, signal.SIGSTOP)
 leaf()
