@@ -61,7 +61,8 @@ class _Watch:
 
     def leaks(self) -> list[str]:
         """Name what a test has left, and take it away."""
-        left = [vm for vm in self.witness.vms() if vm.vm_id not in self.lasting]
+        found = {vm.vm_id: vm for vm in self.witness.vms() + self.witness.forgotten()}
+        left = [vm for vm_id, vm in found.items() if vm_id not in self.lasting]
         words = [f"VM {vm.name!r} is {vm.state}: pid {vm.pid}, {_argv(vm)}" for vm in left]
         self.lasting.update(vm.vm_id for vm in left)  # blamed once, wherever it goes from here
         self.witness.remove(left)

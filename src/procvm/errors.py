@@ -207,10 +207,12 @@ class VMNotFoundError(ProcVMError, LookupError):
 
     code: ClassVar[str] = "vm-not-found"
     vm: str
+    was: str = ""
 
     def __str__(self) -> str:
-        """Name what was asked for."""
-        return f"there is no VM {shortened(self.vm)}; list() shows those there are"
+        """Name what was asked for, and whether there was one."""
+        gone = f" any more: {shortened(self.was)} was removed" if self.was else ""
+        return f"there is no VM {shortened(self.vm)}{gone}; list() shows those there are"
 
 
 @attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
@@ -219,9 +221,13 @@ class DuplicateNameError(ProcVMError):
 
     code: ClassVar[str] = "duplicate-name"
     name: str
+    is_leaving: bool = False
 
     def __str__(self) -> str:
         """Name it, and the ways out."""
+        if self.is_leaving:
+            until = f"wait({shortened(self.name)}, 'removed') returns when it is gone"
+            return f"a VM named {shortened(self.name)} is being taken away; {until}"
         ways = "reset it, remove it first (also when it has ended) or choose another name"
         return f"a VM named {shortened(self.name)} exists; {ways}"
 
@@ -235,11 +241,14 @@ class WaitTimeoutError(ProcVMError, TimeoutError):
     name: str
     timeout: float
     state: str
+    awaited: str = ""
 
     def __str__(self) -> str:
-        """Say how long was waited, and where the VM is."""
+        """Say how long was waited, for what, and where the VM is."""
         now = f"VM {shortened(self.name)} is in state {self.state}"
-        return f"{now} after waiting {self.timeout:g} s"
+        return f"{now} after waiting {self.timeout:g} s" + (
+            self.awaited and f" for {self.awaited}"
+        )
 
 
 @attrs.define(auto_exc=True, slots=False, eq=False, repr=False)

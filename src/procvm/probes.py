@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import os
 import re
@@ -100,13 +101,21 @@ def _status(value: Any) -> frozenset[int]:
     return numbers
 
 
+def _codes(status: frozenset[int]) -> str:
+    """Return the repr of status codes: two hundred numbers in a row are a range."""
+    codes = range(min(status), max(status) + 1)
+    return repr(codes) if 1 < len(status) == len(codes) else repr(sorted(status))
+
+
 @attrs.frozen(kw_only=True)
 class Http(Probe):
     """Passes when a GET is answered with one of the wanted status codes; follows no redirect."""
 
     kind = "http"
     url: str = attrs.field(validator=_http_url)
-    status: frozenset[int] = attrs.field(default=frozenset(range(200, 400)), converter=_status)
+    status: frozenset[int] = attrs.field(
+        default=frozenset(range(200, 400)), converter=_status, repr=_codes
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -182,6 +191,9 @@ class Command(Probe):
 def _function(probe: Any, attribute: Any, value: Any) -> None:
     if not callable(value):
         raise ConfigError("function", value, "must be callable without arguments")
+    if inspect.iscoroutinefunction(value):
+        why = "is a coroutine function, which a probe's thread cannot await: pass a plain one"
+        raise ConfigError("function", value, why)
 
 
 @attrs.frozen(kw_only=True)
@@ -243,7 +255,7 @@ def http(url: str, status: Any = range(200, 400), **options: Any) -> Http:
 
 
 def unix(path: str | os.PathLike[str], **options: Any) -> Unix:
-    """Pass when the Unix socket at ``path`` accepts a connection.
+    """Pass when the Unix socket at ``path``, relative to where the VM runs, accepts a connection.
 
     ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
     """
@@ -251,7 +263,7 @@ def unix(path: str | os.PathLike[str], **options: Any) -> Unix:
 
 
 def file(path: str | os.PathLike[str], **options: Any) -> File:
-    """Pass when a file exists at ``path``.
+    """Pass when a file exists at ``path``, relative to the directory where the VM runs.
 
     ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
     """
@@ -260,6 +272,8 @@ def file(path: str | os.PathLike[str], **options: Any) -> File:
 
 def log(pattern: str, **options: Any) -> Log:
     """Pass when ``re.search(pattern, line)`` finds something in a line of output.
+
+    What the program keeps in a buffer is not seen: Python's ``print`` into a pipe, without ``-u``.
 
     ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
     """

@@ -90,7 +90,7 @@ class HealthReport:
         """Say it in a sentence, and one for each VM that is not healthy."""
         total = "1 VM" if self.total == 1 else f"{self.total} VMs"
         if self.status == "good":
-            return f"good: {total}"
+            return f"good: {total}" if self.total else "good"
         words = "; ".join(map(str, self.unhealthy))
         return f"{self.status}: {len(self.unhealthy)} of {total}: {words}"
 

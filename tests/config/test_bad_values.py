@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from procvm import (
     Limits,
     LogPolicy,
     RestartPolicy,
+    StartError,
     StopPolicy,
     VMConfig,
     VMManager,
     probes,
 )
 from procvm.config import config_from
+from procvm.protocol import Policy
 
 HUGE = 10**400  # beyond every float
 LONE = "a\ud800b"
@@ -82,13 +85,44 @@ def test_what_looks_like_a_policy_or_a_probe_is_told_what_is_one() -> None:
     refused("success_codes", VMConfig, "x", "x", success_codes={0, "3"})
 
 
+def test_a_value_of_the_environment_is_told_by_its_type_alone() -> None:
+    assert str(refused("env['PORT']", VMConfig, "x", "x", env={"PORT": 8000})) == (
+        "env['PORT']='<int>': a value must be text; of a number, str() makes it"
+    )
+    assert "env='<list>': must be a mapping" in str(refused("env", VMConfig, "x", "x", env=[]))
+
+
+def test_a_command_that_cannot_be_split_is_quoted_once() -> None:
+    assert str(refused("command", VMConfig, "x", "echo 'it")).startswith('command="echo \'it": ')
+
+
+def test_what_is_no_probe_has_a_way_out() -> None:
+    assert "; call it" in refused("ready", VMConfig, "x", "x", ready=probes.notify).why
+    several = [probes.tcp(80), probes.tcp(81)]
+    assert "probes.all_of(*several)" in refused("ready", VMConfig, "x", "x", ready=several).why
+    assert "probes.call makes one" in refused("ready", VMConfig, "x", "x", ready=len).why
+
+
+def test_a_word_that_only_a_shell_knows_is_told_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for text in ("echo a | wc", "cd /tmp && ls", "serve > log 2>&1", "serve &"):
+        caplog.clear()
+        assert VMConfig("x", text).command == tuple(shlex.split(text))
+        assert "only a shell knows it" in caplog.text
+    caplog.clear()
+    for plain in ("echo '|' \"&&\" \\;", "echo a|b", ["echo", "|"], "it\\'s"):
+        VMConfig("x", plain)
+    assert caplog.text == ""
+
+
 def test_what_a_fake_plays() -> None:
     fake = FakeBackend()
     refused("programs", fake.program, "x", {"exit_after": 1})
     refused("seconds", fake.advance, "1")
     for code in ("1", -1, 256, True):
         refused("exit_code", FakeProgram, exit_code=code)
-    refused("signal", FakeProgram, exit_signal="SIGFOO")
+    refused("exit_signal", FakeProgram, exit_signal="SIGFOO")
     assert FakeProgram(exit_signal="KILL").exit_signal == 9
 
 
@@ -206,3 +240,33 @@ def test_a_name_of_bytes_that_are_no_utf_8_is_a_name() -> None:
 )
 def test_plain_data_is_refused_with_its_path(data: dict[str, Any], field: str) -> None:
     refused(field, config_from, {"name": "x", "command": "true", **data})
+
+
+def test_a_fakes_script_is_looked_at_where_it_is_made() -> None:
+    refused("start_error", FakeProgram, start_error="no")
+    refused("start_error", FakeProgram, start_error=StartError)
+    refused("output", FakeProgram, output=(1, "stdout", "x"))
+    refused("probes", FakeProgram, probes=lambda: True)
+    refused("status", FakeProgram, status=3)
+    refused("ignores", FakeProgram, ignores=15)
+    refused("ignores", FakeProgram, ignores="SIGTERM")
+    assert FakeProgram(ignores=["SIGTERM", 2]).ignores == {15, 2}
+    with VMManager(fake := FakeBackend()) as manager:
+        manager.allocate(VMConfig("x", "x"))
+        for code in (300, -1, "x", True):
+            refused("code", fake.crash, "x", code)
+        refused("signal", fake.crash, "x", signal="SIGFOO")
+        fake.crash("x", signal="SIGKILL")
+        assert str(manager.get("x").exit) == "was ended by SIGKILL"
+
+
+def test_a_policy_names_its_fields() -> None:
+    for field in ("methods", "programs", "roots", "env"):
+        refused(field, Policy, **{field: "one text"})
+        refused(field, Policy, **{field: None})
+        refused(field, Policy, **{field: [""]})
+
+
+def test_status_codes_in_a_row_are_shown_as_a_range() -> None:
+    assert "status=range(200, 400)" in repr(probes.http("http://x/"))
+    assert "status=[200, 404]" in repr(probes.http("http://x/", status=(404, 200)))

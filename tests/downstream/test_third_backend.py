@@ -172,3 +172,20 @@ def test_a_wrong_backend_is_found_out(
     with pytest.raises(AssertionError) as caught:
         examine(check, make, patience=1.0)
     assert words in str(caught.value) + " ".join(getattr(caught.value, "__notes__", ()))
+
+
+class NeverTellsTheStart(ThirdBackend):
+    """Its programs run, and nobody hears of it."""
+
+    def open(self, sink: Any) -> None:
+        class Mute:
+            def __getattr__(self, name: str) -> Any:
+                return (lambda *_, **__: None) if name == "started" else getattr(sink, name)
+
+        super().open(Mute())
+
+
+def test_every_check_ends_where_a_backend_is_mute() -> None:
+    check = next(c for c in CHECKS if c.__name__.startswith("a_closed_backend_leaves"))
+    with pytest.raises(AssertionError, match="nothing came that ends the waiting"):
+        examine(check, NeverTellsTheStart, patience=0.5)

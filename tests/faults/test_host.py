@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -189,6 +190,21 @@ def test_59_a_forgotten_manager_warns_and_takes_everything_away(
         del manager, holder
         gc.collect()
     until_dead(pid)
+
+
+def test_59_where_warnings_are_errors_it_is_taken_away_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raised: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: raised.append(told.exc_type))
+    manager = VMManager()
+    pid = manager.allocate(VMConfig("x", LONG)).pid
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del manager
+        gc.collect()
+    until_dead(pid)
+    assert raised == [ResourceWarning]
 
 
 def test_60_after_close_everything_but_the_past_is_refused(manager: VMManager) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from procvm import (
+    ExitedBeforeReadyError,
     LogPolicy,
     ProgramNotFoundError,
     StartError,
@@ -21,6 +22,7 @@ from procvm import (
     VMConfig,
     VMManager,
     VMState,
+    probes,
 )  # fmt: skip
 
 LONG = ["sleep", "1000"]
@@ -219,3 +221,39 @@ def test_40_a_bomb_inside_a_limit_is_taken_away(manager: VMManager) -> None:
     ).stdout.split("\n")
     members = [line for line in found if line.split()[1:2] == [str(vm.pid)]]
     assert not [line for line in members if line.split()[2][0] not in "ZX"]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"command": "~/bin/serve"}, "; ~ is not expanded"),
+        ({"command": "$HOME/serve"}, "; nothing is interpolated"),
+        ({"command": "serve", "path": "~/served"}, "; ~ is not expanded"),
+        ({"command": "PORT=80 serve"}, "; env= sets variables"),
+        ({"command": "cd /tmp"}, "; only a shell knows it"),
+        ({"command": ["serve --fast"]}, "; a sequence's first word is the program alone"),
+        ({"command": "serve.sh"}, "; './serve.sh' is the one in its directory"),
+        ({"command": "true", "log": {"file": "~/x.log"}}, "; ~ is not expanded"),
+        ({"command": "no-such-program"}, "own PATH [tried"),
+    ],
+)
+def test_what_a_shell_would_have_done_is_told(
+    tmp_path: Path, config: dict[str, object], words: str
+) -> None:
+    (tmp_path / "serve.sh").write_text("#!/bin/sh\n")
+    with VMManager() as manager, pytest.raises(StartError) as caught:
+        manager.allocate({"name": "x", "path": str(tmp_path), **config})
+    assert words in str(caught.value)
+
+
+def test_a_failed_reset_shows_the_lines_of_its_own_life(tmp_path: Path) -> None:
+    words = (
+        f"test -e {tmp_path}/again && exit 4; touch {tmp_path}/again; echo listening; sleep 1000"
+    )
+    ready = probes.log("listening", timeout=30.0)
+    with VMManager() as manager:
+        vm = manager.allocate(VMConfig("x", ["sh", "-c", words], ready=ready))
+        with pytest.raises(ExitedBeforeReadyError) as caught:
+            manager.reset(vm)
+        assert caught.value.logs == ()
+        assert [str(line) for line in manager.logs(vm)] == ["listening"]  # of the life before

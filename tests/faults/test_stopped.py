@@ -15,7 +15,7 @@ FAMILY = """
 import os, signal, sys
 
 def child():
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # so that none comes before the wait
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # none is to come before the wait
     if shape == "session":
         os.setsid()
     os.kill(os.getpid(), signal.SIGSTOP)
@@ -34,7 +34,7 @@ pid = os.fork()
 if pid == 0:
     child()
 os.waitpid(pid, os.WUNTRACED)
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # so that none comes before the wait
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # none is to come before the wait
 print("stopped", flush=True)
 signal.sigwait([signal.SIGTERM])
 parent()

@@ -113,7 +113,7 @@ for _ in range(many):
         if os.fork() == 0:
             bomb()
 if shape.startswith("leader"):
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # so that none comes before the wait
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # none is to come before the wait
 print("up", flush=True)
 if shape.startswith("leader"):
     signal.sigwait([signal.SIGUSR1])

@@ -42,6 +42,7 @@ from procvm.lifecycle import (
     refuses,
 )  # fmt: skip
 from procvm.lifecycle._steps import GUARDS, STEPS
+from procvm.probes import Probe
 
 NOW = Moment(100.0, 1_000.0)
 EVENTS: tuple[lifecycle.Event, ...] = (
@@ -185,6 +186,36 @@ def test_a_budget_that_is_used_up_ends_in_failure_with_the_reason() -> None:
     after, _ = advance(tired, Exited(1, None, True), NOW)
     assert after.state is VMState.FAILED
     assert "2 restarts within 60 s are used up" in after.reason
+
+
+def test_a_budget_that_is_used_up_by_good_ends_is_used_up_as_well() -> None:
+    policy = RestartPolicy("always", limit=2, within=60.0)
+    config = VMConfig("web", ["web"], restart=policy)
+    tired = record(VMState.RUNNING, config=config, restarted=(90.0, 95.0), life_began=99.0)
+    after, _ = advance(tired, Exited(0, None, True), NOW)
+    assert after.state is VMState.FAILED
+    assert after.reason.endswith("exited with code 0; 2 restarts within 60 s are used up")
+
+
+@pytest.mark.parametrize(
+    ("probe", "words"),
+    [
+        (probes.log("listening on"), "no line of its output matched 'listening on'"),
+        (probes.notify(), "it never said READY=1"),
+    ],
+)
+def test_a_probe_that_only_hears_says_what_it_has_not_heard(probe: Probe, words: str) -> None:
+    starting = record(
+        VMState.STARTING, config=VMConfig("web", ["web"], ready=probe), has_tree=True
+    )
+    after, _ = advance(starting, ReadyTimedOut(), NOW)
+    after, effects = advance(after, Exited(None, 15, True), NOW)
+    assert after.state is VMState.REMOVED
+    told = outcome("allocate", after)
+    assert isinstance(told, StartError)
+    assert words in told.why
+    assert after.reason == told.why  # and not that it was ended for it
+    assert effects[-1] == Tell("removed", told.why)
 
 
 def test_a_restart_waits_for_what_the_program_left() -> None:

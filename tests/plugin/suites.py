@@ -18,7 +18,7 @@ pytest_plugins = ["pytester"]
 HELD = """
 import os
 from procvm import VMConfig
-SCRIPT = '''exec 3>"$0"; echo "$1" >&3; trap 'echo polite >&3; exit 0' TERM
+SCRIPT = '''exec 3>"$0"; trap 'echo polite >&3; exit 0' TERM; echo "$1" >&3
 while :; do sleep 1000 & wait; done'''
 def held(name="held", **options):
     return VMConfig(name, ["sh", "-c", SCRIPT, {fifo!r}, str(os.getpid())], **options)

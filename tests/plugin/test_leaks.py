@@ -174,3 +174,27 @@ def test_in_any_order(pytester: pytest.Pytester, run: Run) -> None:
     pytest.importorskip("pytest_randomly")
     for seed in ("1", "2", "3"):
         run(f"--randomly-seed={seed}").assert_outcomes(passed=12)
+
+
+def test_a_manager_that_nothing_holds_any_more_is_found_as_well(
+    pytester: pytest.Pytester, run: Run
+) -> None:
+    """It closes by itself, at the same time as the test is looked at, or before."""
+    pytester.makepyfile(
+        """
+        import gc, pytest
+        from procvm import VMConfig, VMManager
+        pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+        @pytest.mark.parametrize("collect", [gc.collect, int])
+        def test_leaks(vm_manager, collect):
+            VMManager().allocate(VMConfig("mine", ["sleep", "1001"]))
+            collect()
+
+        def test_is_fine(vm_manager):
+            vm_manager.allocate(VMConfig("mine", ["sleep", "1001"]))
+        """
+    )
+    result = run()
+    result.assert_outcomes(passed=3, errors=2)
+    result.stdout.re_match_lines([r".*left behind.*VM 'mine' is running: pid \d+, sleep 1001"])

@@ -142,6 +142,11 @@ class Backend(abc.ABC):
     def post(self, call: Callable[[], None]) -> None:
         """Run ``call`` in the loop, in order; from any thread; never blocks."""
 
+    @property
+    def is_loop(self) -> bool:
+        """Any thread: whether the caller runs in the loop, where nothing can be waited for."""
+        return False
+
     @abc.abstractmethod
     def waiter(self) -> Waiter:
         """Make a waiter."""

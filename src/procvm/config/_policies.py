@@ -196,8 +196,8 @@ class LogPolicy:
 
     Attributes:
         keep: Bytes kept in memory, for the present and for the previous generation each.
-        file: A file that everything is appended to as well; made anew when it is renamed or
-            deleted meanwhile.
+        file: A file that everything is appended to as well, relative to the host's directory;
+            for its owner's eyes alone, made anew when it is renamed or deleted meanwhile.
         rotate: Bytes after which the file is rotated; 0: never.
         backups: How many rotated files are kept.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import re
 import shlex
@@ -12,7 +14,7 @@ from typing import Any
 import attrs
 
 from .._probe import Probe
-from ..errors import ConfigError, shortened
+from ..errors import ConfigError
 from ._policies import Limits, LogPolicy, RestartPolicy, StopPolicy
 
 __all__ = ["Environment", "VMConfig"]
@@ -21,6 +23,9 @@ _LONGEST_NAME = 255
 _LONGEST_TEXT = 2**17  # the longest word that Linux can pass; shlex takes time by its square
 _NO_USER = 2**32 - 1  # chown(2) and setreuid(2) take it for "leave it"
 _ID = re.compile(r"[0-9a-f]{32}")
+_SHOWN = 200
+_OPERATORS = frozenset(["|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1", "&>"])
+_log = logging.getLogger("procvm")
 
 
 class Environment(Mapping[str, str]):
@@ -82,12 +87,13 @@ def _command(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         if len(value) > _LONGEST_TEXT:
             why = f"is longer than {_LONGEST_TEXT} characters; pass a sequence of words"
-            raise ConfigError("command", shortened(value), why)
+            raise ConfigError("command", value[:_SHOWN], why)
         _encodable("command", value)
         try:
             words: Sequence[Any] = shlex.split(value)
         except ValueError as e:
-            raise ConfigError("command", shortened(value), f"cannot be split: {e}") from e
+            raise ConfigError("command", value[:_SHOWN], f"cannot be split: {e}") from e
+        _warn_of_shell(value)
     elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         words = value
     else:
@@ -98,6 +104,16 @@ def _command(value: Any) -> tuple[str, ...]:
     if not texts[0]:
         raise ConfigError("command", value, "its first word is empty; name a program")
     return texts
+
+
+def _warn_of_shell(text: str) -> None:
+    """Say so where a text has a word that only a shell would understand, and does not quote it."""
+    with contextlib.suppress(ValueError):
+        for word in shlex.split(text, posix=False):  # which leaves the quotes
+            if word in _OPERATORS:
+                why = "is passed on as it is: only a shell knows it, ['sh', '-c', text] say"
+                _log.warning("command=%.200r: its word %r %s", text, word, why)
+                return
 
 
 def _word(value: Any) -> str:
@@ -128,13 +144,15 @@ def _env(value: Any) -> Environment:
     if isinstance(value, Environment):
         return value
     if not isinstance(value, Mapping):
-        raise ConfigError("env", type(value).__name__, "must be a mapping of text to text")
+        why = "must be a mapping of text to text, {'PORT': '8000'} say"
+        raise ConfigError("env", f"<{type(value).__name__}>", why)
     items = dict(value)
     for key, text in items.items():
         if not isinstance(key, str) or not key or "=" in key:
             raise ConfigError("env", key, "a name must be text, not empty and without '='")
         if not isinstance(text, str):
-            raise ConfigError(f"env[{key!r}]", type(text).__name__, "a value must be text")
+            why = "a value must be text; of a number, str() makes it"
+            raise ConfigError(f"env[{key!r}]", f"<{type(text).__name__}>", why)
         _encodable("env", key)
         _encodable(f"env[{key[:80]!r}]", text)
     return Environment(items)
@@ -157,7 +175,10 @@ def _probe(field: str) -> Any:
         if value is not None and not isinstance(value, Probe):
             why = "must be a probe, probes.tcp(8000) say"
             if callable(value):
-                why += "; probes.call makes one of a function"
+                is_maker = getattr(value, "__module__", "") == "procvm.probes"
+                why += "; call it" if is_maker else "; probes.call makes one of a function"
+            elif isinstance(value, (list, tuple)):
+                why += "; probes.all_of(*several) makes one of several"
             raise ConfigError(field, value, why)
         if field == "alive" and value is not None and not value.may_be_alive:
             raise ConfigError(
@@ -209,6 +230,7 @@ class VMConfig:
     """What to run, where, and how it is to be kept.
 
     The file system is looked at in ``allocate``, never here; a wrong value raises ConfigError.
+    ``attrs.evolve(config, name="web-2")`` makes another one of it.
 
     Attributes:
         name: Its name, unique among a manager's VMs.

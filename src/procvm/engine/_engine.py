@@ -7,8 +7,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import attrs
-
 from ..backends import Backend, Key, Listener, Plan
 from ..config import VMConfig
 from ..errors import (
@@ -16,7 +14,6 @@ from ..errors import (
     ManagerClosedError,
     ProcVMError,
     StartError,
-    StopError,
     UnreachableStateError,
     VMNotFoundError,
 )  # fmt: skip
@@ -47,6 +44,7 @@ from ..lifecycle import (
     Stop,
     Survived,
     Tell,
+    Then,
     Unwatch,
     Watch,
     advance,
@@ -56,7 +54,7 @@ from ..lifecycle import (
     refuses,
 )  # fmt: skip
 from ..values import VM, VMEvent
-from ._entry import Entry, snapshot
+from ._entry import Entry, snapshot, with_logs
 from ._logs import LogBook
 from ._tickets import Ticket
 
@@ -65,7 +63,6 @@ __all__ = ["Engine"]
 _log = logging.getLogger("procvm")
 _REMEMBERED = 100
 _HISTORY = 10_000
-_LAST_LINES = 20
 
 
 class Engine:
@@ -95,7 +92,7 @@ class Engine:
             ticket.fail(ManagerClosedError("allocate"))
             return
         if config.name in self.names:
-            ticket.fail(DuplicateNameError(config.name))
+            ticket.fail(self.taken(config.name))
             return
         now = self._now()
         record, effects = begin(self.backend.new_id(), config, now)
@@ -112,9 +109,7 @@ class Engine:
             return
         entry = self._find(vm)
         if entry is None or refuses(entry.record, event):
-            ticket.fail(
-                ManagerClosedError(ticket.verb) if self.is_closing else VMNotFoundError(vm)
-            )
+            ticket.fail(ManagerClosedError(ticket.verb) if self.is_closing else self.not_found(vm))
             return
         if self.is_closing and isinstance(event, Reset):
             ticket.fail(ManagerClosedError(ticket.verb))
@@ -352,7 +347,7 @@ class Engine:
             if answer is True:
                 ticket.settle(entry.vm)
             elif isinstance(answer, ProcVMError):
-                ticket.fail(self._with_logs(answer, entry))
+                ticket.fail(with_logs(answer, entry))
         if ticket.is_settled and ticket in entry.tickets:
             entry.tickets.remove(ticket)
 
@@ -366,23 +361,22 @@ class Engine:
         except Exception as e:  # noqa: BLE001 - the caller's own predicate failed: it is told so
             ticket.fail(e)
 
-    def _with_logs(self, error: ProcVMError, entry: Entry) -> ProcVMError:
-        if isinstance(error, StopError) or not isinstance(error, StartError):
-            return error
-        told = attrs.evolve(
-            error,
-            logs=tuple(entry.log.lines(_LAST_LINES)),
-            directory=entry.plan.directory or error.directory,
-        )
-        told.__cause__ = error.__cause__
-        return told
-
     # --- any thread --------------------------------------------------------------------
 
     def book(self, vm: str) -> tuple[VM, LogBook] | None:
         """Return a VM's last snapshot and its log, also of one removed."""
         entry = self._find(vm)
         return (entry.vm, entry.log) if entry is not None else self._find_removed(vm)
+
+    def not_found(self, vm: str) -> VMNotFoundError:
+        """Make the error for what is no longer there, or never was."""
+        gone = self._find_removed(vm)
+        return VMNotFoundError(vm, gone[0].name if gone else "")
+
+    def taken(self, name: str) -> DuplicateNameError:
+        """Make the error for a name that a VM has."""
+        entry = self._find(name)
+        return DuplicateNameError(name, entry is not None and entry.record.then is Then.REMOVE)
 
     def follow(self, vm_id: str, waiter: Any, number: int) -> None:
         """Loop: set ``waiter`` when there is output after ``number``, or none will come."""

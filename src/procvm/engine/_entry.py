@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import attrs
+
 from ..backends import Key, Plan, Timer, Waiter
+from ..errors import ProcVMError, StartError
+from ..facts import LogLine
 from ..lifecycle import Record
 from ..values import VM
 from ._logs import LogBook
 from ._tickets import Ticket
 
-__all__ = ["Entry", "snapshot"]
+__all__ = ["Entry", "snapshot", "with_logs"]
+
+_LAST_LINES = 20
 
 
 class Entry:
@@ -40,3 +46,22 @@ def snapshot(record: Record) -> VM:
         record.generation, record.restarts, record.created_at, record.started_at, record.exit,
         record.is_healthy, record.reason, record.config,
     )  # fmt: skip
+
+
+def _last_lines(entry: Entry) -> tuple[LogLine, ...]:
+    """Return the last lines of this life: an earlier one's would tell of what is past."""
+    lines = entry.log.lines(_LAST_LINES)
+    return tuple(line for line in lines if line.generation == entry.record.generation)
+
+
+def with_logs(error: ProcVMError, entry: Entry) -> ProcVMError:
+    """Return a start's error with what the program wrote last, and where it ran."""
+    if not isinstance(error, StartError):
+        return error
+    told = attrs.evolve(
+        error,
+        logs=_last_lines(entry),
+        directory=entry.plan.directory or error.directory,
+    )
+    told.__cause__ = error.__cause__
+    return told

@@ -13,6 +13,7 @@ import attrs
 
 from ..errors import ExitedBeforeReadyError, ReadyTimeoutError, StartError
 from ..facts import Exit, VMState
+from ..probes import Log, Notify, Probe
 from ._record import (
     ArmReady,
     ArmRestart,
@@ -64,7 +65,7 @@ GUARDS: dict[str, Callable[[Record, Any, Moment], bool]] = {
     "start of a reset": lambda r, e, n: r.start is Start.RESET,
     "start of a reset, tree gone": lambda r, e, n: r.start is Start.RESET and e.tree_gone,
     "policy restarts": _will_restart,
-    "success": lambda r, e, n: not _failed(r, e),
+    "success, not always": lambda r, e, n: not _failed(r, e) and r.config.restart.when != "always",
     "is unhealthy": lambda r, e, n: r.is_unhealthy,
     "was unhealthy": lambda r, e, n: r.is_unhealthy,
     "too many, policy restarts": lambda r, e, n: (
@@ -141,13 +142,22 @@ def _keep_failure(record: Record, event: Any, now: Moment) -> Change:
     elif type(event).__name__ == "ReadyTimedOut":
         probe = record.config.ready
         seconds = probe.ready_timeout if probe else 0.0
-        kept = ReadyTimeoutError(f"it was not ready after {seconds:g} s{said}", **facts)
+        why = f"it was not ready after {seconds:g} s{said or _unheard(probe)}"
+        kept = ReadyTimeoutError(why, **facts)
     else:
         why = f"it {record.exit} before it was ready"
         if record.exit is not None and record.exit.code == 0:
             why += " (does it put itself into the background?)"
         kept = ExitedBeforeReadyError(why + said, **facts)
     return changed(record, failure=kept, reason=kept.why, is_troubled=True), (Disarm(), Unwatch())
+
+
+def _unheard(probe: Probe | None) -> str:
+    """Return what a probe that hears, and is never asked, has missed."""
+    if isinstance(probe, Log):
+        buffered = "what a program buffers is not seen: python -u"
+        return f"; no line of its output matched {probe.pattern!r} ({buffered})"
+    return "; it never said READY=1" if isinstance(probe, Notify) else ""
 
 
 def _then(what: Then) -> Callable[[Record, Any, Moment], Change]:
@@ -185,7 +195,9 @@ def _back_off(record: Record, event: Any, now: Moment) -> Change:
 
 
 def _be_failed(record: Record, event: Any, now: Moment) -> Change:
-    reason = record.reason
+    reason = (
+        record.failure.why if record.failure else record.reason
+    )  # not that it was ended for it
     policy = record.config.restart
     if (
         record.start is not Start.RESET
@@ -216,7 +228,12 @@ def _spawn(start: Start) -> Callable[[Record, Any, Moment], Change]:
 
 
 def _be_removed(record: Record, event: Any, now: Moment) -> Change:
-    record = changed(record, then=None, pid=None, has_tree=False, is_due=False, survivors=())
+    reason = record.reason
+    if record.failure is not None and record.start is Start.ALLOCATE:
+        reason = record.failure.why  # and not that it was ended for it
+    record = changed(
+        record, then=None, pid=None, has_tree=False, is_due=False, survivors=(), reason=reason
+    )
     return record, (Disarm(), Unwatch(), Tell("removed", record.reason))
 
 

@@ -53,7 +53,7 @@ ROWS: tuple[Row, ...] = (
     Row(STARTING, "InterruptReset", "start of a reset", STOPPING, ("then fail", "stop")),
 
     Row(RUNNING, "Exited", "policy restarts", BACKOFF, ("note exit", "back off")),
-    Row(RUNNING, "Exited", "success", EXITED, ("note exit",)),
+    Row(RUNNING, "Exited", "success, not always", EXITED, ("note exit",)),
     Row(RUNNING, "Exited", "always", FAILED, ("note exit", "fail")),
     Row(RUNNING, "Lost", "policy restarts", BACKOFF, ("note lost", "back off")),
     Row(RUNNING, "Lost", "always", FAILED, ("note lost", "fail")),

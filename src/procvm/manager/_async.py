@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from ..backends import Backend
 from ..config import VMConfig
 from ..engine import Engine, LineParser, Ticket
-from ..errors import ProcVMError, VMNotFoundError, WaitTimeoutError
+from ..errors import ProcVMError, VMNotFoundError
 from ..facts import LogLine, Usage
 from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
@@ -20,7 +20,8 @@ from ._awaiting import LoopWaiter, hearing
 from ._events import EventIterator
 from ._progress import Bar
 from ._shown import VMs, html_of, watched
-from ._sync import Until, VMManager, seconds, wanted
+from ._sync import VMManager
+from ._until import Until, Wanted, seconds
 
 if TYPE_CHECKING:
     from ..display import Timeline
@@ -113,7 +114,7 @@ class AsyncVMManager:
         errors: builtins.list[Exception] = []
         with Bar(is_shown=progress) as bar:
             try:
-                tickets.extend(self._core.allocate(config) for config in configs)
+                self._core.allocate_each(configs, tickets)
                 await self._draw(bar, tickets)
                 for ticket in tickets:
                     try:
@@ -171,10 +172,10 @@ class AsyncVMManager:
 
     async def wait(self, vm: VM | str, *until: Until, timeout: float | None = None) -> VM:
         """Wait until a VM is in one of the states, or a function holds, or it has ended."""
-        ticket = self._core.wait(vm, wanted(until))
-        if not await self._wait_for(ticket, seconds("timeout", timeout)):
-            now = self._face.get(vm)
-            raise WaitTimeoutError(now.vm_id, now.name, timeout or 0.0, now.state.value)
+        wanted, limit = Wanted(until), seconds("timeout", timeout)
+        ticket = self._core.wait(vm, wanted)
+        if not await self._wait_for(ticket, limit):
+            raise self._core.overdue(ticket.vm_id, limit, wanted)
         found: VM = ticket.result()
         return found
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from ..backends import Backend, Listener
+from ..backends import Backend, Listener, Plan
 from ..config import VMConfig
 from ..engine import Engine, Ticket
 from ..errors import (
@@ -26,6 +26,7 @@ from ..errors import (
     StopError,
     UnreachableStateError,
     VMNotFoundError,
+    WaitTimeoutError,
 )  # fmt: skip
 from ..lifecycle import Remove, Reset
 from ..values import VM
@@ -33,8 +34,8 @@ from ..values import VM
 __all__ = ["Core", "on_open", "open_cores"]
 
 _log = logging.getLogger("procvm")
-_log.addHandler(logging.NullHandler())
 _LAST_PATIENCE = 5.0
+_WAITING = frozenset({"allocate", "remove", "reset", "wait", "signal"})
 
 
 class Core:
@@ -55,6 +56,7 @@ class Core:
         self._listening = threading.Lock()
         self._close_ticket: Ticket | None = None
         self._tickets: list[Ticket] = []
+        self.forgotten: tuple[VM, ...] = ()  # what ran when nothing held the manager any more
         _open.add(self)
         for told in _witnesses.copy():
             told(self)
@@ -65,6 +67,16 @@ class Core:
             raise ForkedManagerError(self.owner)
         if self.is_closed or self.engine.is_closing:
             raise ManagerClosedError(verb)
+        if verb in _WAITING:
+            self._check_thread(verb)
+
+    def _check_thread(self, verb: str) -> None:
+        """Refuse what would wait in the engine's own thread, for what that thread is to do."""
+        if self.backend.is_loop:
+            raise RuntimeError(
+                f"{verb}: a function given to wait runs in the engine's thread and may call no "
+                "verb that waits: call it afterwards, or from a subscriber"
+            )
 
     def name_of(self, vm: Any) -> str:
         """Return the vm_id or name that ``vm`` stands for."""
@@ -76,6 +88,15 @@ class Core:
 
     def allocate(self, config: VMConfig | Mapping[str, Any]) -> Ticket:
         """Look, then post the start."""
+        made, plan = self._looked_at(config)
+        ticket = Ticket(self.backend, "allocate")
+        try:
+            self.backend.post(lambda: self.engine.allocate(ticket, made, plan))
+        except StartError as e:  # no loop could be had
+            raise attrs.evolve(e, name=made.name, argv=made.command) from e.__cause__
+        return ticket
+
+    def _looked_at(self, config: VMConfig | Mapping[str, Any]) -> tuple[VMConfig, Plan]:
         self.check("allocate")
         if not isinstance(config, VMConfig):
             if not isinstance(config, Mapping):
@@ -86,15 +107,28 @@ class Core:
 
             config = config_from(config)
         if config.name in self.engine.names:
-            raise DuplicateNameError(config.name)
-        made = config
-        plan = self.backend.resolve(made, os.getcwd())  # noqa: PTH109 - text is what is kept
-        ticket = Ticket(self.backend, "allocate")
-        try:
-            self.backend.post(lambda: self.engine.allocate(ticket, made, plan))
-        except StartError as e:  # no loop could be had
-            raise attrs.evolve(e, name=made.name, argv=made.command) from e.__cause__
-        return ticket
+            raise self.engine.taken(config.name)
+        return config, self.backend.resolve(config, os.getcwd())  # noqa: PTH109 - text is what is kept
+
+    def allocate_each(
+        self, configs: Iterable[VMConfig | Mapping[str, Any]], tickets: list[Ticket]
+    ) -> None:
+        """Post the starts, a ticket each; after a failure the others are looked at alone.
+
+        Raises:
+            ExceptionGroup: Those that can never start, all of them.
+        """
+        errors: list[Exception] = []
+        for config in configs:
+            try:
+                if errors:
+                    self._looked_at(config)
+                else:
+                    tickets.append(self.allocate(config))
+            except (ConfigError, DuplicateNameError, StartError) as e:
+                errors.append(e)
+        if errors:
+            raise ExceptionGroup("not all VMs could be started", errors)
 
     def request(self, verb: str, vm: Any, grace: float | None) -> Ticket:
         """Post a removal or a reset."""
@@ -113,6 +147,12 @@ class Core:
         ticket.wants = wants
         self.backend.post(lambda: self.engine.wait(ticket, name))
         return ticket
+
+    def overdue(self, vm_id: str, limit: float | None, wanted: object) -> WaitTimeoutError:
+        """Say that a wait took too long, and for what."""
+        book = self.engine.book(vm_id)
+        name, state = (book[0].name, book[0].state.value) if book else ("", "unknown")
+        return WaitTimeoutError(vm_id, name, limit or 0.0, state, str(wanted))
 
     def cancel(self, ticket: Ticket) -> None:
         """Post that nobody waits for it any more."""
@@ -177,6 +217,7 @@ class Core:
         """Remove everything and end the backend; return what could not be stopped."""
         if os.getpid() != self.owner or self.is_closed:
             return []
+        self._check_thread("close")
         if self.engine.is_closing and grace is not None:  # another waits, or was interrupted
             with contextlib.suppress(StartError):  # no loop could be had: nothing was started
                 self.backend.post(lambda: self.engine.close([], grace))
@@ -254,5 +295,12 @@ def close_forgotten(core: Core) -> None:
     """Close a manager that nobody holds any more."""
     if core.is_closed or core.owner != os.getpid():
         return
-    warnings.warn("a VMManager was forgotten without close()", ResourceWarning, stacklevel=2)
+    if core.backend.capabilities.containment != "virtual":
+        core.forgotten = tuple(entry.vm for entry in core.engine.entries.copy().values())
+    if names := ", ".join(repr(vm.name) for vm in core.forgotten):  # no warning: few see those
+        _log.warning(
+            "a VMManager was forgotten without close(), so its VMs are taken away: %s; keep it in "
+            "a variable, or use with", names[:200],
+        )  # fmt: skip
     threading.Thread(target=core.close, args=(None,), name="procvm-forgotten", daemon=True).start()
+    warnings.warn("a VMManager was forgotten without close()", ResourceWarning, stacklevel=2)

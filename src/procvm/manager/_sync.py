@@ -11,21 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from ..backends import Backend, Key
 from ..config import VMConfig, signal_number
 from ..engine import LineParser, Ticket
-from ..errors import ConfigError, ProcVMError, StopError, VMNotFoundError, WaitTimeoutError
-from ..facts import LogLine, Usage, VMState
+from ..errors import ConfigError, ProcVMError, StopError, VMNotFoundError
+from ..facts import LogLine, Usage
 from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
 from ._core import Core, close_forgotten
 from ._progress import Bar
 from ._shown import Events, Lines, VMs, drawn, html_of, watched
+from ._until import Until, Wanted, plain, seconds
 
 if TYPE_CHECKING:
     from ..display import Timeline
     from ._watch import Watch
 
-__all__ = ["Until", "VMManager", "seconds", "wanted"]
-
-Until = VMState | str | Callable[[VM], bool]
+__all__ = ["VMManager"]
 
 
 class VMManager:
@@ -123,7 +122,7 @@ class VMManager:
         errors: builtins.list[Exception] = []
         with Bar(is_shown=progress) as bar:
             try:
-                tickets.extend(self._core.allocate(config) for config in configs)
+                self._core.allocate_each(configs, tickets)
                 self._draw(bar, tickets)
                 for ticket in tickets:
                     self._core.block(ticket)
@@ -209,7 +208,7 @@ class VMManager:
         entries = self._core.engine.entries
         entry = entries.get(name) or entries.get(self._core.engine.names.get(name, ""))
         if entry is None:
-            raise VMNotFoundError(name)
+            raise self._core.engine.not_found(name)
         return entry.vm
 
     def wait(self, vm: VM | str, *until: Until, timeout: float | None = None) -> VM:
@@ -226,13 +225,14 @@ class VMManager:
         Raises:
             WaitTimeoutError: Time is up; the VM goes on.
             UnreachableStateError: It can no longer come.
+            RuntimeError: Its function called a verb that waits.
             VMNotFoundError: There is none.
             ConfigError: It is no state and no function.
         """
-        ticket = self._core.wait(vm, wanted(until))
-        if not self._core.block(ticket, seconds("timeout", timeout)):
-            now = self.get(vm)
-            raise WaitTimeoutError(now.vm_id, now.name, timeout or 0.0, now.state.value)
+        wanted, limit = Wanted(until), seconds("timeout", timeout)
+        ticket = self._core.wait(vm, wanted)
+        if not self._core.block(ticket, limit):
+            raise self._core.overdue(ticket.vm_id, limit, wanted)
         found: VM = ticket.result()
         return found
 
@@ -272,7 +272,10 @@ class VMManager:
         return Lines(book[1].lines(tail))
 
     def follow(self, vm: VM | str) -> Iterator[LogLine]:
-        """Iterate over what is kept, then over what comes, until the VM has ended."""
+        """Iterate over what is kept, then over what comes, until the VM has ended.
+
+        It begins with the first step; VMNotFoundError, there: there is no such VM.
+        """
         self._core.check("follow")
         engine, backend = self._core.engine, self._core.backend
         book = engine.book(self._core.name_of(vm))
@@ -312,11 +315,12 @@ class VMManager:
         """Call ``callback`` with every event to come, in order; return what undoes it.
 
         It runs in a thread of its own (on a fake: between steps) and may call any verb. An
-        exception in it is logged.
+        exception in it is logged, by the logger ``procvm``.
         """
         self._core.check("subscribe")
         if not callable(callback):
             raise ConfigError("callback", callback, "must be callable with an event")
+        plain("callback", callback, "async for event in manager.events() is what awaits")
         listener = self._core.backend.listen(callback, name="procvm-subscriber")
         self._core.add_listener(listener)
         return lambda: self._core.drop_listener(listener)
@@ -366,29 +370,3 @@ class VMManager:
             self._forgotten.detach()
         if errors:
             raise ExceptionGroup("not everything could be stopped", errors)
-
-
-def seconds(field: str, value: float | None) -> float | None:
-    """Return ``value`` when it is a duration or None; ConfigError otherwise."""
-    if value is None:
-        return None
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not 0 <= value < float("inf")
-    ):
-        raise ConfigError(field, value, "must be a finite number of seconds, at least 0")
-    return value
-
-
-def wanted(until: tuple[Until, ...]) -> Callable[[VM], bool]:
-    """Return the predicate that ``until`` stands for; none: that it has ended."""
-    for one in until:
-        if not callable(one) and one not in list(VMState):
-            words = f"must be a state ({', '.join(VMState)}) or a function of a VM"
-            raise ConfigError("until", one, words)
-    states = {VMState(one) for one in until if isinstance(one, str)}
-    tests = [one for one in until if not isinstance(one, str)]
-    if not until:
-        return lambda vm: is_final(vm.state)
-    return lambda vm: vm.state in states or any(test(vm) for test in tests)

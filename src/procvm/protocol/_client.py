@@ -60,6 +60,10 @@ class Client:
             type(timeout) not in (int, float) or not math.isfinite(timeout) or timeout <= 0
         ):
             raise ConfigError("timeout", timeout, "must be a finite number of seconds above 0")
+        if not callable(send):
+            raise ConfigError(
+                "send", send, "must be a function of a request that returns its answer"
+            )
         self._send = send
         self._timeout = timeout
         self._dialect: Dialect = dialect

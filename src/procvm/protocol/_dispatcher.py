@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 import logging
 import shlex
 from typing import Any, Protocol
@@ -72,6 +73,10 @@ class Dispatcher:
     def __init__(
         self, manager: Verbs, *, dialect: Dialect = "documented", policy: Policy | None = None
     ) -> None:
+        if inspect.iscoroutinefunction(getattr(type(manager), "allocate", None)):
+            raise ConfigError(
+                "manager", manager, "must be a VMManager: nobody awaits its verbs here"
+            )
         self._manager = manager
         self._extended = checked_dialect(dialect)
         if policy is not None and not isinstance(policy, Policy):

@@ -25,13 +25,15 @@ __all__ = ["Policy"]
 _LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise ConfigError("policy", value, "must be several texts, in a list say")
-    texts = tuple(value)
-    if not all(isinstance(text, str) and text for text in texts):
-        raise ConfigError("policy", value, "must hold text alone, none of it empty")
-    return texts
+def _texts(value: Any) -> Any:
+    return value if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+
+
+def _several(_: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, tuple):
+        raise ConfigError(attribute.name, value, "must be several texts, in a list say")
+    if not all(isinstance(text, str) and text for text in value):
+        raise ConfigError(attribute.name, value, "must hold text alone, none of it empty")
 
 
 def _methods(_: Any, attribute: Any, value: tuple[str, ...]) -> None:
@@ -79,10 +81,12 @@ class Policy:
             command lines, or its ``'own'``: those that were allocated through this Dispatcher.
     """
 
-    methods: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_methods)
-    programs: tuple[str, ...] = attrs.field(default=(), converter=_texts)
-    roots: tuple[str, ...] = attrs.field(default=(), converter=_texts)
-    env: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    methods: tuple[str, ...] = attrs.field(
+        default=(), converter=_texts, validator=[_several, _methods]
+    )
+    programs: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_several)
+    roots: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_several)
+    env: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_several)
     max_vms: int = attrs.field(default=16, validator=_count)
     max_age: float = attrs.field(default=60.0, validator=_seconds)
     replay_window: float | None = attrs.field(

@@ -140,9 +140,11 @@ def _stop(failed: Failed, asked: str) -> StopError:
 
 
 def _wait_timeout(failed: Failed, asked: str) -> WaitTimeoutError:
-    head, _, seconds = failed.detail.removesuffix(" s").rpartition(" after waiting ")
+    head, _, waited = failed.detail.rpartition(" after waiting ")
     who, _, state = head.rpartition(" is in state ")
-    return WaitTimeoutError(failed.vm_id or "", _name(who, asked), float(seconds), state)
+    seconds, _, awaited = waited.partition(" s")
+    awaited = awaited.removeprefix(" for ")
+    return WaitTimeoutError(failed.vm_id or "", _name(who, asked), float(seconds), state, awaited)
 
 
 def _unreachable(failed: Failed, asked: str) -> UnreachableStateError:
@@ -153,12 +155,15 @@ def _unreachable(failed: Failed, asked: str) -> UnreachableStateError:
 
 def _not_found(failed: Failed, asked: str) -> VMNotFoundError:
     told = failed.detail.removeprefix("there is no VM ").rpartition("; list()")[0]
-    return VMNotFoundError(_name(told, asked))
+    told, _, gone = told.partition(" any more: ")
+    return VMNotFoundError(_name(told, asked), _name(gone.removesuffix(" was removed"), ""))
 
 
 def _duplicate(failed: Failed, asked: str) -> DuplicateNameError:
-    told = failed.detail.removeprefix("a VM named ").rpartition(" exists; ")[0]
-    return DuplicateNameError(_name(told, asked))
+    told, leaving, _ = failed.detail.removeprefix("a VM named ").partition(
+        " is being taken away; "
+    )
+    return DuplicateNameError(_name(told.rpartition(" exists; ")[0] or told, asked), bool(leaving))
 
 
 def _closed(failed: Failed, _: str) -> ManagerClosedError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..backends.subprocess import Member, marked, put_down
+from ..errors import ManagerClosedError
 from ..facts import Survivor
 from ..manager import on_open, open_cores
 from ..values import VM
@@ -39,13 +40,19 @@ class Witness:
     def remove(self, vms: Iterable[VM]) -> None:
         """Take VMs away, whichever manager they belong to, and wait for it."""
         wanted = {vm.vm_id for vm in vms}
-        tickets = [
-            (core, core.request("remove", vm_id, None))
-            for core in open_cores()
-            for vm_id in wanted & core.engine.entries.keys()
-        ]
+        tickets = []
+        for core in open_cores():
+            for vm_id in wanted & core.engine.entries.copy().keys():
+                try:
+                    tickets.append((core, core.request("remove", vm_id, None)))
+                except ManagerClosedError:  # a manager that was forgotten closes by itself
+                    core.close(None)
         for core, ticket in tickets:
             core.block(ticket)
+
+    def forgotten(self) -> list[VM]:
+        """Return what ran in managers that were forgotten without close, as it was then."""
+        return [vm for core in self._seen for vm in core.forgotten]
 
     def strays(self) -> list[Member]:
         """Return what lives of VMs that nobody manages any more."""

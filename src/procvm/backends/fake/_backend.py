@@ -10,19 +10,20 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._probe import Probe
-from ...config import VMConfig
+from ...config import VMConfig, signal_number
 from ...errors import ConfigError, VMNotFoundError
 from ...facts import Usage
 from .._stack import ensure_room
 from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Waiter
 from ._clock import Clock, FakeTimer
 from ._process import FakeProcess
-from ._program import FakeProgram
+from ._program import FakeProgram, checked_code
 
 __all__ = ["FakeBackend"]
 
 _log = logging.getLogger("procvm")
 _MOST_AT_ONE_MOMENT = 1_000_000
+_MOST_IN_A_WAIT = 1_000_000
 _FIRST_PID = 2**22 + 1  # above the kernel's limit: a stray os.kill hits nobody
 _EPOCH = 1_700_000_000.0
 _LONGEST_QUEUE = 10_000
@@ -93,7 +94,7 @@ class FakeBackend(Backend):
         self._queues: list[_Queue] = []
         self._calls: deque[Callable[[], None]] = deque()
         self._lock = threading.RLock()
-        self._is_busy = False
+        self._busy: int | None = None  # the thread that runs what was posted
         self._is_delivering = False
         self._pid = _FIRST_PID
         self._moment: float | None = None
@@ -139,15 +140,24 @@ class FakeBackend(Backend):
                 self._step()
             self._clock.now = max(self._clock.now, end)
 
-    def crash(self, vm: Any, code: int | None = 1, *, signal: int | None = None) -> None:
-        """Let the main process of ``vm`` (a VM, its vm_id or name) end now."""
+    def crash(self, vm: Any, code: int | None = 1, *, signal: int | str | None = None) -> None:
+        """Let the main process of ``vm`` (a VM, its vm_id or name) end now.
+
+        Raises:
+            VMNotFoundError: Nothing of that name runs.
+            ConfigError: It is no exit code, or no signal.
+        """
+        if signal is not None:
+            code, signal = None, signal_number(signal)
+        elif code is not None:
+            checked_code("code", code)
         wanted = getattr(vm, "vm_id", vm)
         keys = [key for key in self._processes if key.vm_id == wanted]
         key = max(keys) if keys else self._names.get(wanted)
         process = self._processes.get(key) if key is not None else None
         if process is None:
             raise VMNotFoundError(str(wanted))
-        self.post(lambda: process.end(None if signal is not None else code, signal))
+        self.post(lambda: process.end(code, signal))
 
     def open(self, sink: Sink) -> None:
         """See Backend."""
@@ -161,17 +171,22 @@ class FakeBackend(Backend):
         """See Backend."""
         with self._lock:
             self._calls.append(call)
-            if not self._is_busy:
+            if self._busy is None:
                 self._run()
+
+    @property
+    def is_loop(self) -> bool:
+        """See Backend."""
+        return self._busy == threading.get_ident()
 
     def _run(self) -> None:
         """Run what was posted, then deliver; a callback's own posts run at once."""
-        self._is_busy = True
+        self._busy = threading.get_ident()
         try:
             while self._calls:
                 self._calls.popleft()()
         finally:
-            self._is_busy = False
+            self._busy = None
         if not self._is_delivering:
             self._is_delivering = True
             try:
@@ -199,8 +214,15 @@ class FakeBackend(Backend):
         """Move time until ``waiter`` is set or ``timeout`` has passed."""
         with self._lock:
             end = None if timeout is None else self._clock.now + timeout
+            steps = 0
             while not waiter.is_set():
                 at = self._clock.next_at()
+                steps += 1
+                if end is None and steps > _MOST_IN_A_WAIT:
+                    what = "a million things have happened, and not what is waited for"
+                    raise RuntimeError(
+                        f"{what}, by {self.now:g} s of virtual time: give a timeout"
+                    )
                 if end is not None and (at is None or at > end):
                     self._clock.now = max(self._clock.now, end)
                     return False

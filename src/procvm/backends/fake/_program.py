@@ -10,7 +10,7 @@ import attrs
 from ...config import signal_number
 from ...errors import ConfigError, StartError
 
-__all__ = ["FakeProgram"]
+__all__ = ["FakeProgram", "checked_code"]
 
 
 def _time(_: Any, attribute: Any, value: Any) -> None:
@@ -24,41 +24,68 @@ def _optional_time(program: Any, attribute: Any, value: Any) -> None:
         _time(program, attribute, value)
 
 
+def _items(field: str, value: Any, shape: str) -> tuple[tuple[Any, ...], ...]:
+    try:
+        return tuple(tuple(item) for item in value)
+    except TypeError as e:
+        raise ConfigError(field, value, f"must be a sequence of {shape}") from e
+
+
 def _output(value: Sequence[tuple[float, str, str]]) -> tuple[tuple[float, str, str], ...]:
-    made = tuple(tuple(item) for item in value)
+    made = _items("output", value, "(seconds, 'stdout' or 'stderr', text)")
     for item in made:
         if len(item) != 3 or item[1] not in ("stdout", "stderr") or not isinstance(item[2], str):  # noqa: PLR2004 - a triple
             raise ConfigError("output", item, "must be (seconds, 'stdout' or 'stderr', text)")
-    return made  # type: ignore[return-value] # checked just above
+    return made
 
 
 def _answers(value: Sequence[tuple[float, bool, str]]) -> tuple[tuple[float, bool, str], ...]:
-    made = tuple(tuple(item) for item in value)
+    made = _items("probes", value, "(seconds, passes, words)")
     for item in made:
         if len(item) != 3 or not isinstance(item[1], bool):  # noqa: PLR2004 - a triple
             raise ConfigError("probes", item, "must be (seconds, passes, words)")
-    return made  # type: ignore[return-value] # checked just above
+    return made
 
 
 def _statuses(value: Sequence[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
-    made = tuple(tuple(item) for item in value)
+    made = _items("status", value, "(seconds, text)")
     for item in made:
         if len(item) != 2 or not isinstance(item[1], str):  # noqa: PLR2004 - a pair
             raise ConfigError("status", item, "must be (seconds, text)")
-    return made  # type: ignore[return-value] # checked just above
+    return made
 
 
 def _signals(numbers: Iterable[Any]) -> frozenset[int]:
-    return frozenset(map(signal_number, numbers))
+    if isinstance(numbers, str) or not isinstance(numbers, Iterable):
+        raise ConfigError("ignores", numbers, "must be a set of signals, {signal.SIGTERM} say")
+    return frozenset(_signal("ignores", number) for number in numbers)
+
+
+def _signal(field: str, value: Any) -> int:
+    try:
+        return signal_number(value)
+    except ConfigError as e:
+        raise ConfigError(field, value, e.why) from None
+
+
+def _start_error(_: Any, attribute: Any, value: Any) -> None:
+    if value is not None and not isinstance(value, StartError):
+        why = "must be a StartError, StartError('no such program') say, or None"
+        raise ConfigError(attribute.name, value, why)
 
 
 def _exit_code(_: Any, attribute: Any, value: Any) -> None:
+    checked_code(attribute.name, value)
+
+
+def checked_code(field: str, value: Any) -> None:
+    """Raise unless it is an exit code."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 255:  # noqa: PLR2004 - a byte
-        raise ConfigError(attribute.name, value, "must be an exit code, 0 to 255")
+        raise ConfigError(field, value, "must be an exit code, 0 to 255")
 
 
 def _exit_signal(value: Any) -> int | None:
-    return None if value is None else signal_number(value)
+    return None if value is None else _signal("exit_signal", value)
 
 
 @attrs.frozen(kw_only=True)
@@ -69,7 +96,7 @@ class FakeProgram:
         start_after: How long its start takes.
         start_error: How its start fails; None: it does not.
         ready_after: When its ready probe passes, after its start; ``probes.log`` passes by its
-            output alone.
+            output alone, and ``probes`` here decides instead.
         output: What it writes: (seconds after its start, stream, text).
         exit_after: When it ends by itself, after its start; None: never.
         exit_code: With what code.
@@ -81,7 +108,7 @@ class FakeProgram:
     """
 
     start_after: float = attrs.field(default=0.0, validator=_time)
-    start_error: StartError | None = None
+    start_error: StartError | None = attrs.field(default=None, validator=_start_error)
     ready_after: float = attrs.field(default=0.0, validator=_time)
     output: tuple[tuple[float, str, str], ...] = attrs.field(default=(), converter=_output)
     exit_after: float | None = attrs.field(default=None, validator=_optional_time)

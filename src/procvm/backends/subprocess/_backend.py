@@ -31,6 +31,7 @@ from ._listener import ThreadListener
 from ._logfile import LogFile
 from ._resolve import renewed, resolve
 from ._routes import Routes
+from ._running import Running
 from ._tree import TreeHolder
 from ._usage import UsageMeter
 from ._waiter import LockWaiter
@@ -42,17 +43,6 @@ _MOST_AT_ONCE = 64 * 1024
 _LARGEST_PIPE = 1024 * 1024  # unprivileged: pipe(7)
 _LONGEST_TRY = 86400.0  # a socket's timeout of years would overflow a C time
 _live: weakref.WeakSet[SubprocessBackend] = weakref.WeakSet()
-
-
-class _Running:
-    """One incarnation: its pipes, its log file, its probes and what it says of itself."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.pipes: dict[str, int] = {}
-        self.file: LogFile | None = None
-        self.watchers: dict[str, Watcher] = {}
-        self.notify: NotifySocket | None = None
 
 
 class SubprocessBackend(Backend):
@@ -74,7 +64,7 @@ class SubprocessBackend(Backend):
         self._holder: Holder = _holder_for(containment, self._reactor, routes)
         self._commands.holder = self._holder
         self._sink: Sink | None = None
-        self._running: dict[Key, _Running] = {}
+        self._running: dict[Key, Running] = {}
         self._floods = Floods(self._reactor)
         self._meter = UsageMeter()
         self._chance = random.Random()  # noqa: S311 - jitter is no secret
@@ -107,6 +97,11 @@ class SubprocessBackend(Backend):
     def post(self, call: Callable[[], None]) -> None:
         """See Backend."""
         self._reactor.post(call)
+
+    @property
+    def is_loop(self) -> bool:
+        """See Backend."""
+        return self._reactor.is_current
 
     def waiter(self) -> Waiter:
         """See Backend."""
@@ -153,7 +148,7 @@ class SubprocessBackend(Backend):
 
     def spawn(self, key: Key, plan: Plan) -> None:
         """See Backend."""
-        running = self._running[key] = _Running(plan)
+        running = self._running[key] = Running(plan)
         ready = plan.config.ready
         more: dict[str, str] = {}
         if plan.config.log.file is not None:
@@ -171,7 +166,7 @@ class SubprocessBackend(Backend):
             self._watcher(key, running, "ready", ready)
         self._holder.spawn(key, plan, environment_of(plan.config, more))
 
-    def _watcher(self, key: Key, running: _Running, role: str, probe: Probe) -> Watcher:
+    def _watcher(self, key: Key, running: Running, role: str, probe: Probe) -> Watcher:
         def answer(passed: bool, words: str) -> None:  # noqa: FBT001 - an answer
             if running.watchers.get(role) is watcher:
                 self.sink.probed(key, role, passed=passed, words=words)
@@ -189,7 +184,7 @@ class SubprocessBackend(Backend):
         running.watchers[role] = watcher
         return watcher
 
-    def _listen_to(self, key: Key, running: _Running) -> None:
+    def _listen_to(self, key: Key, running: Running) -> None:
         """Hear what the program says of itself, from now on: before, its tree was unknown."""
         notify, user = running.notify, uid_of(running.plan)
 

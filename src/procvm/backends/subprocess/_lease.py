@@ -53,6 +53,12 @@ class LoopLease:
         """Whether the loop runs, as far as this backend is concerned."""
         return self._shared is not None and self._shared.reactor.has_begun
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller is the loop, which all backends of this process share."""
+        shared = self._shared or _now
+        return shared is not None and shared.reactor.is_current
+
     def post(self, call: Callable[[], None]) -> None:
         """See ReactorThread; after close nothing is begun, and late calls run at once."""
         shared = self._shared

@@ -20,6 +20,7 @@ from ...errors import (
 from ..base import Plan
 from ._environment import search_path_of
 from ._errors import start_error
+from ._hints import hint_of
 
 __all__ = ["renewed", "resolve"]
 
@@ -68,7 +69,7 @@ def _mode_of(path: str, plan: Plan) -> int:
     try:
         return os.stat(path).st_mode  # noqa: PTH116 - errors are wanted raw
     except OSError as e:
-        why = f"path {path[:200]!r}: {e.strerror}"
+        why = f"path {path[:200]!r}: {e.strerror}{hint_of(plan.config.path)}"
         raise start_error(
             WorkingDirectoryError, why, plan, path=path, step="directory", number=e.errno
         ) from e
@@ -90,7 +91,7 @@ def _look_up(plan: Plan) -> tuple[str, os.stat_result | None]:
     for file in files:
         if os.path.isfile(file):  # noqa: PTH113 - text in, text out
             return file, None  # it may not be executed, and that is told
-    why = f"no program {word[:200]!r} on the VM's own PATH"
+    why = f"no program {word[:200]!r} on the VM's own PATH{hint_of(word, plan.directory)}"
     raise start_error(ProgramNotFoundError, why, plan, path=word, number=errno.ENOENT)
 
 
@@ -100,7 +101,7 @@ def _check_file(plan: Plan, found: os.stat_result | None = None) -> None:
     try:
         found = found or os.stat(file)  # noqa: PTH116 - errors are wanted raw
     except OSError as e:
-        why = f"{file[:200]!r}: {e.strerror}"
+        why = f"{file[:200]!r}: {e.strerror}{hint_of(plan.config.command[0])}"
         raise start_error(ProgramNotFoundError, why, plan, path=file, number=e.errno) from e
     if stat.S_ISDIR(found.st_mode):
         why = f"{file!r} is a directory"
@@ -164,7 +165,7 @@ def _check_log(plan: Plan) -> None:
     folder = os.path.dirname(file)  # noqa: PTH120 - the same
     why = ""
     if not os.path.isdir(folder):  # noqa: PTH112 - the same
-        why = f"the log's directory {folder!r} is not there"
+        why = f"the log's directory {folder!r} is not there{hint_of(plan.config.log.file)}"
     elif os.path.lexists(file) and not stat.S_ISREG(os.lstat(file).st_mode):
         why = f"the log {file!r} is no regular file"
     elif not os.access(file if os.path.lexists(file) else folder, os.W_OK):

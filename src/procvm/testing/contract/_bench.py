@@ -65,6 +65,10 @@ class Bench:
             raise AssertionError(f"for {self.patience:g} s nothing came that ends the waiting")
         return True
 
+    def twin(self) -> Bench:
+        """Return another one, over a backend of its own."""
+        return Bench(self.make, self._command, self.patience)
+
     def config(self, name: str, **options: Any) -> VMConfig:
         """Return the config of a VM whose name says what it does; see PROGRAMS."""
         return VMConfig(name, self._command(name), **options)
@@ -124,12 +128,13 @@ def examine(
     Raises:
         AssertionError: The backend is wrong.
     """
-    with _closed_after(Bench(make, command, patience)) as bench:
+    with closed_after(Bench(make, command, patience)) as bench:
         check(bench)
 
 
 @contextmanager
-def _closed_after(bench: Bench) -> Iterator[Bench]:
+def closed_after(bench: Bench) -> Iterator[Bench]:
+    """Close it after the block, and tell the first failure of the two."""
     try:
         yield bench
     except BaseException as error:

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import ConfigError, StartError
 from ...manager import VMManager
 from .._leaks import no_leaks
-from ._bench import Bench, Check, raises
+from ._bench import Bench, Check, closed_after, raises
 
 __all__ = ["CHECKS"]
 
@@ -171,10 +171,8 @@ def a_backend_closes_twice_and_unused(bench: Bench) -> None:
 
 def a_closed_backend_leaves_no_thread_process_or_descriptor(bench: Bench) -> None:
     """What it needed for itself ends with it."""
-    with no_leaks(patience=bench.patience):
-        manager = VMManager(bench.make())
-        manager.allocate(bench.config("web"))
-        manager.close()
+    with no_leaks(patience=bench.patience), closed_after(bench.twin()) as one:
+        one.manager.allocate(one.config("web"))
 
 
 CHECKS: tuple[Check, ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import socket
 
@@ -29,6 +30,9 @@ def try_once(probe: Probe, plan: Plan, seconds: float) -> Answer:
             return _http(probe, seconds)
         if isinstance(probe, Call):
             told = probe.function()
+            if inspect.iscoroutine(told):
+                told.close()  # else Python warns that nobody awaited it
+                return False, "the function returned a coroutine, which nothing awaits here"
             return bool(told), f"the function returned {shortened(told)}"
     except BaseException as e:  # noqa: BLE001 - whatever went wrong, sys.exit too, is the answer
         return False, _said(e)

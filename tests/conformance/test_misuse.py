@@ -1,0 +1,209 @@
+"""What cannot work is refused at once, in words that name the way out, and does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from procvm import (
+    AsyncVMManager,
+    ConfigError,
+    DuplicateNameError,
+    FakeBackend,
+    FakeProgram,
+    ProgramNotFoundError,
+    StartError,
+    StopPolicy,
+    SubprocessBackend,
+    UnreachableStateError,
+    VMConfig,
+    VMManager,
+    VMNotFoundError,
+    VMState,
+    WaitTimeoutError,
+    probes,
+)
+from procvm.backends.fake import _backend as fake_backend
+
+LONG = ["sleep", "1000"]
+
+
+@pytest.fixture(params=["tree", "group", "fake"])
+def manager(request: pytest.FixtureRequest) -> Iterator[VMManager]:
+    made = FakeBackend() if request.param == "fake" else SubprocessBackend(request.param)
+    with VMManager(made) as one:
+        yield one
+
+
+async def later(*_: Any) -> bool:
+    return False
+
+
+VERBS: list[Callable[[VMManager], object]] = [
+    lambda m: m.allocate(VMConfig("y", LONG)),
+    lambda m: m.allocate_all([VMConfig("y", LONG)]),
+    lambda m: m.remove("x"),
+    lambda m: m.reset("x"),
+    lambda m: m.wait("x"),
+    lambda m: m.signal("x", "TERM"),
+    lambda m: m.close(),
+]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=range(len(VERBS)))
+def test_a_waits_function_may_call_no_verb_that_waits(
+    manager: VMManager, verb: Callable[[VMManager], object]
+) -> None:
+    """It would wait in the engine's own thread for what that thread is to do, for ever."""
+    vm = manager.allocate(VMConfig("x", LONG))
+    with pytest.raises(RuntimeError, match="in the engine's thread"):
+        manager.wait(vm, lambda _: bool(verb(manager)), timeout=60)
+    assert manager.get(vm) == vm
+    assert [one.name for one in manager.list()] == ["x"]
+    assert (
+        manager.wait(vm, lambda now: manager.get("x") == now) == vm
+    )  # what is told at once may be asked
+
+
+def test_nor_one_of_another_manager(manager: VMManager) -> None:
+    with VMManager() as other:
+        vm = other.allocate(VMConfig("x", LONG))
+        if not isinstance(manager.backend, FakeBackend):  # they share one thread
+            with pytest.raises(RuntimeError, match="in the engine's thread"):
+                other.wait(vm, lambda _: bool(manager.allocate(VMConfig("y", LONG))), timeout=60)
+        assert manager.allocate(VMConfig("z", LONG)).state is VMState.RUNNING
+
+
+def test_nobody_awaits_a_coroutine_function(manager: VMManager) -> None:
+    vm = manager.allocate(VMConfig("x", LONG))
+    with pytest.raises(ConfigError, match=r"until=.*coroutine function"):
+        manager.wait(vm, later, timeout=60)  # type: ignore[arg-type] # the mistake
+    with pytest.raises(ConfigError, match=r"until=.*returned a coroutine"):
+        manager.wait(vm, lambda vm: later(vm), timeout=60)  # type: ignore[arg-type, return-value] # noqa: PLW0108 - the mistake
+    with pytest.raises(ConfigError, match=r"callback=.*coroutine function.*events\(\)"):
+        manager.subscribe(later)  # type: ignore[arg-type] # the mistake
+    with pytest.raises(ConfigError, match=r"function=.*coroutine function"):
+        probes.call(later)
+
+
+def test_a_probes_function_that_returns_a_coroutine_does_not_pass() -> None:
+    ready = probes.call(lambda: later(), timeout=0.2)  # noqa: PLW0108 - the mistake
+    with VMManager() as manager, pytest.raises(StartError, match="returned a coroutine"):
+        manager.allocate(VMConfig("x", LONG, ready=ready))
+
+
+@pytest.mark.parametrize(
+    ("until", "words"),
+    [
+        ((), "for its end"),
+        (("exited",), "for exited"),
+        (("exited", lambda _: False), "for exited or a function to hold"),
+    ],
+)
+def test_a_wait_that_took_too_long_says_for_what(
+    manager: VMManager, until: tuple[Any, ...], words: str
+) -> None:
+    vm = manager.allocate(VMConfig("x", LONG))
+    with pytest.raises(WaitTimeoutError) as caught:
+        manager.wait(vm, *until, timeout=0.01)
+    assert str(caught.value) == f"VM 'x' is in state running after waiting 0.01 s {words}"
+
+
+def test_a_handle_of_a_vm_that_was_removed_is_told_by_its_name(manager: VMManager) -> None:
+    vm = manager.remove(manager.allocate(VMConfig("x", LONG)))
+    for verb in (manager.get, manager.remove, manager.reset, manager.usage):
+        with pytest.raises(VMNotFoundError, match="any more: 'x' was removed"):
+            verb(vm)
+    with pytest.raises(VMNotFoundError, match="no VM 'never'; list"):
+        manager.get("never")
+
+
+def test_a_name_that_is_being_given_up_says_when_it_is_free() -> None:
+    fake = FakeBackend()
+    fake.program("x", FakeProgram(stop_takes=5.0))
+    with VMManager(fake) as manager:
+        manager.allocate(VMConfig("x", LONG))
+        refused: list[object] = []
+
+        def on_stopping(event: Any) -> None:
+            if event.kind == "stopping":
+                with pytest.raises(DuplicateNameError) as caught:
+                    manager.allocate(VMConfig("x", LONG))
+                refused.append(caught.value)
+
+        manager.subscribe(on_stopping)
+        manager.remove("x")
+        assert refused[-1] == DuplicateNameError("x", is_leaving=True)
+        assert "is being taken away; wait('x', 'removed')" in str(refused[-1])
+
+
+def test_all_that_can_never_start_is_told_at_once(manager: VMManager) -> None:
+    manager.allocate(VMConfig("x", LONG))
+    made: list[Any] = [VMConfig("new", LONG), VMConfig("x", LONG), {"name": "y"}, {"nmae": "z"}]
+    with pytest.raises(ExceptionGroup) as caught:
+        manager.allocate_all(made)
+    kinds = [type(error) for error in caught.value.exceptions]
+    assert kinds == [DuplicateNameError, ConfigError, ConfigError]
+    assert [vm.name for vm in manager.list()] == ["x"]
+
+
+def test_all_that_is_not_there_is_told_at_once() -> None:
+    with VMManager() as manager, pytest.raises(ExceptionGroup) as caught:
+        manager.allocate_all(VMConfig(f"x{n}", f"no-such-program-{n}") for n in range(3))
+    assert [type(error) for error in caught.value.exceptions] == [ProgramNotFoundError] * 3
+
+
+def test_the_other_face_tells_all_of_it_as_well() -> None:
+    async def main() -> None:
+        async with AsyncVMManager() as manager:
+            await manager.allocate_all([VMConfig(f"x{n}", f"no-such-program-{n}") for n in (1, 2)])
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(main())
+    assert [type(error) for error in caught.value.exceptions] == [ProgramNotFoundError] * 2
+
+
+def test_a_wait_that_probes_alone_prolong_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In virtual time it would turn for ever, at full speed."""
+    monkeypatch.setattr(fake_backend, "_MOST_IN_A_WAIT", 1000)
+    with VMManager(FakeBackend()) as manager:
+        manager.allocate(VMConfig("db", LONG, alive=probes.tcp(5432)))
+        vm = manager.allocate(VMConfig("job", LONG))
+        with pytest.raises(UnreachableStateError, match="give a timeout"):
+            manager.wait(vm)
+        with pytest.raises(WaitTimeoutError):
+            manager.wait(vm, timeout=10**6)
+
+
+def test_a_forgotten_manager_says_in_the_log_what_it_takes_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Python shows a ResourceWarning to those alone who ask for it, and a notebook to nobody."""
+    manager = VMManager()
+    vm = manager.allocate(VMConfig("x", LONG, stop=StopPolicy(grace=1.0)))
+    with pytest.warns(ResourceWarning, match="forgotten"):  # noqa: PT031 - both forget it
+        del manager
+        gc.collect()
+    assert "its VMs are taken away: 'x'" in caplog.text
+    assert vm.pid is not None
+
+
+def test_a_subscriber_that_fails_is_seen_without_any_set_up() -> None:
+    """Python's last resort prints it, as no handler of ours keeps it away."""
+    assert logging.getLogger("procvm").handlers == []
+
+
+def test_the_faces_are_not_mistaken_for_one_another() -> None:
+    from procvm.protocol import Client, Dispatcher
+
+    other = AsyncVMManager(FakeBackend())
+    with pytest.raises(ConfigError, match="nobody awaits its verbs"):
+        Dispatcher(other)  # type: ignore[arg-type] # the mistake
+    asyncio.run(other.close())
+    with pytest.raises(ConfigError, match="send='sock'"):
+        Client("sock")  # type: ignore[arg-type] # the mistake
