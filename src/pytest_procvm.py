@@ -209,8 +209,10 @@ def _section(manager: VMManager, vm: VM) -> tuple[str, str]:
     title = f"{_TITLE}{vm.name}: {vm.state}"
     if vm.pid is not None:
         title += f", pid {vm.pid}"
+    if vm.generation > 1:
+        title += f", generation {vm.generation}"
     if vm.exit is not None:
-        title += f", {vm.exit}"
+        title += f", {vm.exit}" if vm.pid is None else f", the one before {vm.exit}"
     if vm.started_at is not None:
         is_over = vm.pid is None and vm.exit is not None
         end = vm.exit.at if is_over and vm.exit is not None else manager.backend.wall()
@@ -221,7 +223,12 @@ def _section(manager: VMManager, vm: VM) -> tuple[str, str]:
     said = manager.logs(vm)
     if len(said) > _LAST_LINES:
         lines.append(f"the last {_LAST_LINES} of {len(said)} lines:")
-    lines += [f"{line.stream}: {line}" for line in said[-_LAST_LINES:]]
+    generations = {line.generation for line in said[-_LAST_LINES:]}
+    for generation in sorted(generations):
+        if generations != {vm.generation}:
+            lines.append(f"of generation {generation}:")
+        lives = (line for line in said[-_LAST_LINES:] if line.generation == generation)
+        lines += [f"{line.stream}: {line}" for line in lives]
     return title, "\n".join(lines)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import attrs
 import pytest
 
 from procvm import (
+    ConfigError,
     FakeBackend,
     FakeProgram,
     HealthReport,
@@ -19,6 +21,7 @@ from procvm import (
     VMState,
     probes,
 )
+from procvm.testing import no_leaks
 
 
 def test_a_vm_its_events_and_a_report_are_sentences() -> None:
@@ -82,3 +85,9 @@ def test_a_usage_is_said_in_a_sentence() -> None:
     assert str(used) == "2 processes, 3 threads, 13.0 MiB, 0.31 s of CPU, 9 open files"
     one = Usage(1.0, 12.34, 2**19, 1, 1, 1)
     assert str(one) == "1 process, 1 thread, 0.5 MiB, 1.00 s of CPU (12.3 %), 1 open file"
+
+
+@pytest.mark.parametrize("patience", [-1, float("nan"), "x", True])
+def test_the_patience_for_leaks_is_a_number_of_seconds(patience: Any) -> None:
+    with pytest.raises(ConfigError, match="patience="), no_leaks(patience=patience):
+        pass

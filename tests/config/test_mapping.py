@@ -161,3 +161,10 @@ def test_a_mapping_that_raises_is_a_config_error(where: str) -> None:
 def test_what_is_no_config_has_no_data() -> None:
     with pytest.raises(ConfigError):
         config_to({})  # type: ignore[arg-type] # what a careless caller does
+
+
+def test_an_error_shows_nothing_of_how_it_was_found() -> None:
+    for wrong in ({"kind": "tcp", "prot": 80}, {"kind": "tcp", "port": 0}):
+        with pytest.raises(ConfigError) as caught:
+            config_from({"name": "x", "command": "x", "ready": wrong})
+        assert caught.value.__context__ is None or caught.value.__suppress_context__

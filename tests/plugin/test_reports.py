@@ -134,3 +134,23 @@ def test_long_output_is_cut_and_its_file_named(pytester: pytest.Pytester, run: R
         ["all of its output: *whole.log", "the last 40 of 1000 lines:", "stdout: 961", "*1000"]
     )
     assert "stdout: 960" not in result.stdout.str()
+
+
+def test_a_section_tells_its_lives_apart(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        from procvm import VMConfig, probes
+
+        def test_it(vm_manager):
+            program = ["sh", "-c", "echo up; sleep 1000"]
+            vm = vm_manager.allocate(VMConfig("own", program, ready=probes.log("up")))
+            vm_manager.reset(vm)
+            assert False
+        """
+    )
+    result = run()
+    title = r"VM own: running, pid \d+, generation 2, the one before was ended by SIGTERM, up "
+    result.stdout.re_match_lines([f"-* {title}.* -*"])
+    result.stdout.fnmatch_lines(
+        ["of generation 1:", "stdout: up", "of generation 2:", "stdout: up"], consecutive=True
+    )

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from ._core import Core, on_open, open_cores
 from ._sync import VMManager
+from ._until import seconds
 
 if TYPE_CHECKING:
     from ._watch import Watch
 
-__all__ = ["Core", "VMManager", "Watch", "on_open", "open_cores"]
+__all__ = ["Core", "VMManager", "Watch", "on_open", "open_cores", "seconds"]
 
 
 def __getattr__(name: str) -> object:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from ..backends.subprocess import Member, below, marked
 from ..facts import Survivor
+from ..manager import seconds
 from ._witness import Witness
 
 __all__ = ["LeakError", "no_leaks"]
@@ -98,12 +99,18 @@ def no_leaks(*, patience: float = 5.0) -> Iterator[None]:
     started anew. An exception that passes through stays what it is, and gets the leftovers as a
     note.
 
+    The first VM of all brings procvm's own helpers, the keeper and a thread, which stay until the
+    last manager is closed. So open and close the manager inside of the block, or, where it was
+    open before, let it have started something before.
+
     Args:
         patience: Seconds that what is ending may take.
 
     Raises:
         LeakError: Something is left.
+        ConfigError: ``patience`` is no number of seconds.
     """
+    seconds("patience", patience)
     witness = Witness()
     gc.collect()
     before = _Count(witness)

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 import psutil
 
-from ._keeper import ended_tags
+from ._keeper import KEEPER, ended_tags
 from ._members import DEAD, MARKER, Member, environ_of, send, stat_of
 
 __all__ = ["below", "marked", "put_down"]
@@ -106,7 +106,8 @@ def _member(process: psutil.Process) -> Member:
     if stat is not None and stat.state in DEAD:
         return Member(process.pid, stat.start, f"{stat.command}, ended and not reaped")
     try:
-        argv = shlex.join(process.cmdline()) or process.name()
+        words = process.cmdline()
+        argv = words[0] if words[:1] == [KEEPER] else shlex.join(words) or process.name()
     except psutil.Error:
         argv = "" if stat is None else stat.command
     start = stat.start if stat is not None else int(process.create_time() * 100)

@@ -21,7 +21,9 @@ from ._members import start_of
 from ._setup import host_facts
 from .keeper import _words as words
 
-__all__ = ["Keeper", "ended_tags", "tree_is_possible"]
+__all__ = ["KEEPER", "Keeper", "ended_tags", "tree_is_possible"]
+
+KEEPER = "procvm-keeper"  # what it is called in a list of processes
 
 _MODULES = ("_words", "_kernel", "_tags", "_trees", "_spawning", "_program")
 _BOOT = """
@@ -105,11 +107,11 @@ class Keeper:
         An interpreter without its path in argv[0] looks for its library from its directory on;
         where it finds none it is started once more, as what it is.
         """
-        name = "procvm-keeper" if self._is_named else sys.executable
+        name = KEEPER if self._is_named else sys.executable
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         program = -1
         try:
-            program = os.memfd_create("procvm-keeper")
+            program = os.memfd_create(KEEPER)
             _write_all(program, _code())
             os.lseek(program, 0, os.SEEK_SET)
             self.process = subprocess.Popen(  # noqa: S603 - our own program
