@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from procvm import (
+    VM,
     AsyncVMManager,
     ConfigError,
     DuplicateNameError,
@@ -161,11 +162,17 @@ def test_all_that_is_not_there_is_told_at_once() -> None:
 def test_the_other_face_tells_all_of_it_as_well() -> None:
     async def main() -> None:
         async with AsyncVMManager() as manager:
-            await manager.allocate_all([VMConfig(f"x{n}", f"no-such-program-{n}") for n in (1, 2)])
+            absent = [VMConfig(f"x{n}", f"no-such-program-{n}") for n in (1, 2)]
+            try:
+                await manager.allocate_all([VMConfig("good", LONG), *absent])
+            finally:
+                left.extend(await manager.list())
 
+    left: list[VM] = []
     with pytest.raises(ExceptionGroup) as caught:
         asyncio.run(main())
     assert [type(error) for error in caught.value.exceptions] == [ProgramNotFoundError] * 2
+    assert left == []
 
 
 def test_a_wait_that_probes_alone_prolong_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

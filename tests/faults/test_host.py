@@ -134,7 +134,7 @@ def interrupt():
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 threading.Thread(target=interrupt).start()
 seen = 0
-for call in (lambda: manager.remove(vm, grace=0.6), lambda: manager.close(grace=0.6)):
+for call in (lambda: manager.remove(vm, grace=2.0), lambda: manager.close(grace=2.0)):
     try:
         call()
     except KeyboardInterrupt:

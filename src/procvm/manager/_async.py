@@ -124,8 +124,9 @@ class AsyncVMManager:
             except BaseException as e:
                 for ticket in tickets:
                     self._core.cancel(ticket)
-                if isinstance(e, ProcVMError):
+                if isinstance(e, (ProcVMError, ExceptionGroup)):  # else it is cancelled, or killed
                     await self._take_back(tickets)
+                if isinstance(e, ProcVMError):
                     raise ExceptionGroup("not all VMs could be started", [e]) from None
                 raise
         if errors:

@@ -35,6 +35,7 @@ _FIRST_LOOK, _SLOWEST_LOOK = 0.001, 0.2
 _PATIENCE = 0.5  # seconds from the kill until what is alive is told
 _MOST_TOLD = 64
 _WAKE = 0.02  # seconds from the question until stopped children are continued
+_LONGEST_EXEC = 0.05  # seconds
 _LONGEST_WAIT = 86400.0  # poll(2) takes milliseconds as an int: a grace of years would overflow it
 
 
@@ -75,6 +76,7 @@ class Trees:
         self.numbers: dict[int, Tree] = {}
         self.tags: dict[int, Any] = {}
         self._strays: dict[bytes, Tree | None] = {}
+        self._blank: dict[bytes, float] = {}  # since when one of them has no environment
         self._leaving: set[Tree] = set()  # ended, or to be killed: looked at until it is gone
 
     def add(self, tree: Tree, pid: int) -> None:
@@ -168,6 +170,7 @@ class Trees:
                 return
             pid = b"%d" % end.si_pid
             self._strays.pop(pid, None)
+            self._blank.pop(pid, None)
             tree = self.roots.pop(pid, None)
             if tree is not None:
                 exited = end.si_code == posix.CLD_EXITED
@@ -219,10 +222,13 @@ class Trees:
         children = own_children()
         for pid in self._strays.keys() - children:
             del self._strays[pid]
-        for pid in children - self.roots.keys() - self._strays.keys():
-            self._strays[pid] = self._whose(pid)
+            self._blank.pop(pid, None)
+        for pid in children - self.roots.keys():
+            if self._strays.get(pid) is None:  # new, or nobody's so far: see _whose
+                self._strays[pid] = self._whose(pid)
 
     def _whose(self, pid: bytes) -> Tree | None:
+        """Tell by its tag, or by session and marker: in an exec the environment reads empty."""
         tag = tag_of(pid) if self._mask is not None else None
         if tag is not None and self._mask is not None:
             found: Tree | None = self.tags.get(tag & self._mask)
@@ -232,12 +238,21 @@ class Trees:
         for tree in self.numbers.values():
             if tree.pid == session or MARKER + b"=" + tree.mark in environ:
                 return tree
+        if environ == [b""]:
+            self._blank.setdefault(pid, time.monotonic())
         return None
+
+    def _is_sure(self, now: float) -> bool:
+        """Whether nobody's children are nobody's: untagged, one in an exec may be anybody's."""
+        if self._mask is not None:
+            return True
+        blank = (self._blank.get(pid) for pid, whose in self._strays.items() if whose is None)
+        return all(since is None or now - since > _LONGEST_EXEC for since in blank)
 
     def _deal(self, tree: Tree, left: list[bytes], now: float) -> bool:
         """Do what is due for one tree; True when it is to be looked at once more at once."""
         if not left and tree.status is not None:
-            tree.clean += 1
+            tree.clean += self._is_sure(now)
             if tree.clean > 1:
                 self._finish(tree)
             return True
