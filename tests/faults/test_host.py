@@ -128,17 +128,20 @@ manager = VMManager(SubprocessBackend(sys.argv[1]))
 deaf = "trap '' TERM; echo deaf; while :; do sleep 1000; done"
 vm = manager.allocate(VMConfig("x", ["sh", "-c", deaf]))
 next(iter(manager.follow(vm)))
+heard = []
 def interrupt():
-    for _ in range(2):
-        time.sleep(0.15)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-threading.Thread(target=interrupt).start()
-seen = 0
+    for wanted in (1, 2):  # again until it is heard: two that come before a wait are one
+        while len(heard) < wanted:
+            time.sleep(0.15)
+            if len(heard) < wanted:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+threading.Thread(target=interrupt, daemon=True).start()
 for call in (lambda: manager.remove(vm, grace=2.0), lambda: manager.close(grace=2.0)):
     try:
         call()
     except KeyboardInterrupt:
-        seen += 1
+        heard.append(call)
+seen = len(heard)
 print(vm.pid, seen, flush=True)
 """
 
