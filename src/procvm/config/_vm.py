@@ -93,7 +93,8 @@ def _command(value: Any) -> tuple[str, ...]:
             words: Sequence[Any] = shlex.split(value)
         except ValueError as e:
             raise ConfigError("command", value[:_SHOWN], f"cannot be split: {e}") from e
-        _warn_of_shell(value)
+        if not _OPERATORS.isdisjoint(words):  # quoted or not: a second look costs as much again
+            _warn_of_shell(value)
     elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         words = value
     else:

@@ -150,9 +150,13 @@ class Core:
 
     def overdue(self, vm_id: str, limit: float | None, wanted: object) -> WaitTimeoutError:
         """Say that a wait took too long, and for what."""
-        book = self.engine.book(vm_id)
-        name, state = (book[0].name, book[0].state.value) if book else ("", "unknown")
+        vm_id, name, state = self._where(vm_id)
         return WaitTimeoutError(vm_id, name, limit or 0.0, state, str(wanted))
+
+    def _where(self, vm_id: str) -> tuple[str, str, str]:
+        """Return what an error says of a VM: its identity, name and state."""
+        book = self.engine.book(vm_id)
+        return (vm_id, book[0].name, book[0].state.value) if book else (vm_id, "", "unknown")
 
     def cancel(self, ticket: Ticket) -> None:
         """Post that nobody waits for it any more."""
@@ -180,9 +184,7 @@ class Core:
             settled = self.backend.block(ticket.waiter, timeout)
         except RuntimeError as e:
             self.cancel(ticket)
-            book = self.engine.book(ticket.vm_id)
-            name, state = (book[0].name, book[0].state.value) if book else ("", "unknown")
-            raise UnreachableStateError(ticket.vm_id, name, state, str(e)) from e
+            raise UnreachableStateError(*self._where(ticket.vm_id), str(e)) from e
         except BaseException:
             self.cancel(ticket)
             raise
