@@ -1,10 +1,11 @@
-"""Limits and users: in force before the first instruction, in either containment."""
+"""Limits, users and signals: as asked before the first instruction, in either containment."""
 
 from __future__ import annotations
 
 import os
 import pwd
 import resource
+import subprocess
 import sys
 
 import pytest
@@ -54,6 +55,53 @@ def test_without_limits_a_program_has_the_hosts_of_this_moment(manager: VMManage
         os.umask(umask)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert lines == [str(soft - 7), "0027"]
+
+
+def test_limits_add_nothing_to_the_environment_and_shorten_no_words(manager: VMManager) -> None:
+    count = "env | grep -c ^LC_CTYPE; echo $(( $# ))"
+    words = ["x" * 1000] * 400  # more than one word may hold, see execve(2)
+    config = VMConfig(
+        "x", ["/bin/sh", "-c", count, "sh", *words], limits=Limits(core=0),
+        env={"LANG": "C", "PATH": os.environ["PATH"]}, inherit_env=False,
+    )  # fmt: skip
+    assert said(manager, config) == ["0", "400"]
+    config = VMConfig(
+        "y", ["sh", "-c", "echo $LC_CTYPE"], env={"LC_CTYPE": "C"}, limits=Limits(core=0)
+    )
+    assert said(manager, config) == ["C"]
+
+
+HOST = """
+import sys
+if "before" in sys.argv:
+    change()
+import procvm
+
+words = ["sh", "-c", "exec grep -E 'Sig(Ign|Blk)' /proc/self/status"]
+with procvm.VMManager(procvm.SubprocessBackend(containment=sys.argv[1])) as manager:
+    manager.allocate(procvm.VMConfig("first", ["true"]))
+    change()
+    manager.allocate(procvm.VMConfig("x", words))
+    manager.wait("x", timeout=30)
+    print(*manager.logs("x"), sep="\\n")
+"""
+IGNORES = "import signal\ndef change(): signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+BLOCKS = (
+    "import signal\ndef change(): signal.pthread_sigmask(0, [signal.SIGUSR2, signal.SIGTERM])\n"
+)
+
+
+@pytest.mark.parametrize("containment", ["tree", "group"])
+@pytest.mark.parametrize("when", ["before", "later"])
+@pytest.mark.parametrize("change", [IGNORES, BLOCKS], ids=["ignored", "blocked"])
+def test_what_its_host_ignores_or_blocks_a_program_hears(
+    containment: str, when: str, change: str
+) -> None:
+    words = [sys.executable, "-c", change + HOST, containment, when]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    masks = {line.split()[0]: int(line.split()[1], 16) for line in done.stdout.splitlines()}
+    assert masks.keys() == {"SigBlk:", "SigIgn:"}, done.stderr
+    assert [mask & 0x7FFFFFFF for mask in masks.values()] == [0, 0]  # 32 and 33: the C library's
 
 
 SHOW = "id -u; id -g; echo $HOME $USER $LOGNAME"

@@ -91,7 +91,7 @@ class GroupHolder:
 
     def _start(self, key: Key, plan: Plan, env: dict[str, str], ends: list[int]) -> Held:
         who, env = user_words(plan, env)
-        executable, argv = launch_words(plan)
+        executable, argv = launch_words(plan, env)
         self._expect(key.vm_id)
         began = self._reactor.monotonic()
         process = subprocess.Popen(  # noqa: S603 - running programs is what this is for

@@ -1,9 +1,12 @@
-"""Whom a program runs as, and under what limits: set after the spawn, before its own exec."""
+"""Whom a program runs as, its limits and its signals: set after the spawn, before its own exec."""
 
 from __future__ import annotations
 
+import _signal  # without the enums: it is asked before each start
 import os
+import signal as signals
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -24,9 +27,10 @@ RESOURCES = {
 }
 
 # A small program of its own instead of preexec_fn, which may deadlock a host with threads.
+# Its interpreter may have put an LC_CTYPE of its own into the environment (PEP 538).
 _LAUNCHER = """
 import os, resource, signal, sys
-limits, nice, cpus, program, argv = eval(sys.argv[1])
+limits, nice, cpus, program, ctype = eval(sys.argv[1])
 try:
     if nice is not None: os.setpriority(os.PRIO_PROCESS, 0, nice)
     if cpus is not None: os.sched_setaffinity(0, cpus)
@@ -34,27 +38,47 @@ try:
         hard = resource.getrlimit(getattr(resource, name))[1]
         if hard != resource.RLIM_INFINITY and value > hard and os.geteuid(): value = hard
         resource.setrlimit(getattr(resource, name), (value, value))
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    os.execv(program, argv)
+    os.environ.pop("LC_CTYPE", None)
+    if ctype is not None: os.environ["LC_CTYPE"] = ctype
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.execv(program, sys.argv[2:])
 except OSError as e:
     os.write(2, ("procvm: limits or exec: %s\\n" % e).encode())
     os._exit(127)
 """
+_LEFT_BY_POPEN = sorted(
+    signals.valid_signals()
+    - {signals.SIGKILL, signals.SIGSTOP}
+    - {getattr(signals, name, None) for name in ("SIGPIPE", "SIGXFZ", "SIGXFSZ")}
+)
 
 
-def launch_words(plan: Plan) -> tuple[str, list[str]]:
-    """Return the file to execute and its argv; with limits, a launcher that sets them first."""
+def launch_words(plan: Plan, env: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Return the file to execute and its argv; a launcher's, where it has something to set."""
     config = plan.config
-    if config.limits.is_empty:
+    if config.limits.is_empty and not (_are_inherited() and sys.executable):
         return plan.executable, list(config.command)
     if not sys.executable:
         why = "limits need a Python interpreter to set them, and sys.executable is empty"
         raise start_error(StartError, why, plan, step="limits")
     values = attrs.asdict(config.limits)
     limits = [(RESOURCES[name], values[name]) for name in RESOURCES if values[name] is not None]
-    data = (limits, values["nice"], values["cpu_affinity"], plan.executable, list(config.command))
-    return sys.executable, [sys.executable, "-I", "-S", "-c", _LAUNCHER, repr(data)]
+    ctype = env.get("LC_CTYPE")
+    data = repr((limits, values["nice"], values["cpu_affinity"], plan.executable, ctype))
+    return sys.executable, [sys.executable, "-I", "-S", "-c", _LAUNCHER, data, *config.command]
+
+
+def _are_inherited() -> bool:
+    """Tell whether an exec from this thread would hand a signal on as ignored or blocked.
+
+    Popen resets those that Python itself ignores (its restore_signals); a host under nohup
+    ignores SIGHUP, and one that calls sigwait blocks what it waits for.
+    """
+    if _signal.pthread_sigmask(_signal.SIG_BLOCK, ()):
+        return True
+    return any(_signal.getsignal(number) is _signal.SIG_IGN for number in _LEFT_BY_POPEN)
 
 
 def user_words(plan: Plan, env: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
