@@ -31,9 +31,8 @@ def test_a_manager_that_was_closed_leaves_nothing(backend: SubprocessBackend) ->
 
 
 def test_a_vm_is_named_with_its_argv(backend: SubprocessBackend) -> None:
-    manager = VMManager(backend)
     with pytest.raises(LeakError) as caught, no_leaks(patience=0.0):
-        vm = manager.allocate(VMConfig("web", "sleep 1001"))
+        vm = (manager := VMManager(backend)).allocate(VMConfig("web", "sleep 1001"))
     left = {one.pid: one.command for one in caught.value.processes}
     assert left[vm.pid or 0] == "sleep 1001, VM 'web'"
     assert re.search(rf"process {vm.pid} \(sleep 1001, VM 'web'\)", str(caught.value))
@@ -53,6 +52,44 @@ def test_a_vm_of_an_older_manager_is_named(backend: SubprocessBackend) -> None:
             manager.remove("web")
             manager.allocate(VMConfig("new", "sleep 1000"))
             manager.remove("new")
+
+
+FIRST = """
+import sys, threading
+from procvm import SubprocessBackend, VMConfig, VMManager
+from procvm.testing import LeakError, no_leaks
+
+with VMManager(SubprocessBackend(sys.argv[1])) as manager:
+    with no_leaks(patience=0.1):
+        manager.allocate(VMConfig("web", "sleep 1000"))
+        manager.remove("web")
+    try:
+        with no_leaks(patience=0.1):
+            manager.allocate(VMConfig("web", "sleep 1000"))
+    except LeakError as error:
+        print(len(error.processes), *error.threads)
+with no_leaks(patience=0.1):
+    assert threading.active_count() == 1
+"""
+
+
+@pytest.mark.parametrize("containment", ["tree", "group"])
+def test_what_helps_an_open_manager_is_no_leak_of_its_first_vm(containment: str) -> None:
+    words = [sys.executable, "-c", FIRST, containment]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+@pytest.mark.parametrize("containment", ["tree", "group"])
+def test_a_backend_is_prepared_once_and_never_after_close(containment: str) -> None:
+    backend = SubprocessBackend("tree" if containment == "tree" else "group")
+    with no_leaks():
+        with VMManager(backend) as manager:
+            backend.prepare()
+            backend.prepare()
+            with no_leaks(patience=0.0):
+                manager.health()
+        backend.prepare()
 
 
 @pytest.fixture

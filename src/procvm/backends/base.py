@@ -138,6 +138,10 @@ class Backend(abc.ABC):
     def open(self, sink: Sink) -> None:
         """Take the engine's sink; a second engine gets a ConfigError. Starts nothing yet."""
 
+    def prepare(self) -> None:
+        """Any thread: start what the first program would, and close ends; nothing by default."""
+        return
+
     @abc.abstractmethod
     def post(self, call: Callable[[], None]) -> None:
         """Run ``call`` in the loop, in order; from any thread; never blocks."""

@@ -99,9 +99,8 @@ def no_leaks(*, patience: float = 5.0) -> Iterator[None]:
     started anew. An exception that passes through stays what it is, and gets the leftovers as a
     note.
 
-    The first VM of all brings procvm's own helpers, the keeper and a thread, which stay until the
-    last manager is closed. So open and close the manager inside of the block, or, where it was
-    open before, let it have started something before.
+    Procvm's own helpers, the keeper and a thread, stay until the last manager is closed: those of
+    managers that are open before are started before, and no leak.
 
     Args:
         patience: Seconds that what is ending may take.
@@ -112,6 +111,7 @@ def no_leaks(*, patience: float = 5.0) -> Iterator[None]:
     """
     seconds("patience", patience)
     witness = Witness()
+    witness.prepare()
     gc.collect()
     before = _Count(witness)
     try:

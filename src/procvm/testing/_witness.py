@@ -28,6 +28,11 @@ class Witness:
         self._undo()
         self._seen.clear()
 
+    def prepare(self) -> None:
+        """Start what the open managers need besides their VMs, and keep until they are closed."""
+        for core in open_cores():
+            core.backend.prepare()
+
     def vms(self) -> list[VM]:
         """Return the VMs of the open managers, the ended ones included."""
         return [

@@ -19,12 +19,11 @@ from ...facts import Survivor, Usage
 from ...probes import Command, Notify
 from .._stack import ensure_room
 from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Timer, Waiter
+from ._choice import holder_for
 from ._environment import environment_of
 from ._errors import translated
 from ._floods import Floods
-from ._group import GroupHolder
-from ._holds import Holder, Holding
-from ._keeper import tree_is_possible
+from ._holds import Holder
 from ._launch import uid_of
 from ._lease import LoopLease, forget_in_child
 from ._listener import ThreadListener
@@ -32,7 +31,6 @@ from ._logfile import LogFile
 from ._resolve import renewed, resolve
 from ._routes import Routes
 from ._running import Running
-from ._tree import TreeHolder
 from ._usage import UsageMeter
 from ._waiter import LockWaiter
 from .probing import Commands, NotifySocket, Strangers, Watcher, leaves_of, try_once
@@ -61,7 +59,7 @@ class SubprocessBackend(Backend):
         self._reactor = LoopLease()
         self._commands = Commands(self._reactor, self.held_survived)
         routes = Routes(self, self._commands)
-        self._holder: Holder = _holder_for(containment, self._reactor, routes)
+        self._holder: Holder = holder_for(containment, self._reactor, routes)
         self._commands.holder = self._holder
         self._sink: Sink | None = None
         self._running: dict[Key, Running] = {}
@@ -87,6 +85,11 @@ class SubprocessBackend(Backend):
                 "backend", type(self).__name__, "has a manager already: make a new one"
             )
         self._sink = sink
+
+    def prepare(self) -> None:
+        """See Backend."""
+        self._reactor.post(lambda: None if self._is_closed else self._holder.prepare())
+        self._reactor.run(lambda: None)  # it is done by then
 
     @property
     def sink(self) -> Sink:
@@ -373,17 +376,6 @@ class SubprocessBackend(Backend):
                 running.file.close()
         self._commands.forget()
         self._holder.forget()
-
-
-def _holder_for(containment: str | None, reactor: LoopLease, backend: Holding) -> Holder:
-    if containment == "group":
-        return GroupHolder(reactor, backend)
-    if tree_is_possible():
-        return TreeHolder(reactor, backend)
-    if containment == "tree":
-        why = "needs Linux with pidfds and an interpreter in sys.executable: use group"
-        raise ConfigError("containment", containment, why)
-    return GroupHolder(reactor, backend)
 
 
 def _forget_all() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import signal as signals
+import time
 from collections.abc import Collection
 
 import psutil
@@ -17,6 +18,7 @@ __all__ = ["below", "marked", "put_down"]
 
 _HAS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # noqa: PTH110 - once
 _HAS_PROC = os.path.exists("/proc/self/stat")  # noqa: PTH110 - looked at once
+_LOOKS, _BETWEEN_LOOKS = 5, 0.001
 
 
 def below() -> list[Member]:
@@ -106,9 +108,19 @@ def _member(process: psutil.Process) -> Member:
     if stat is not None and stat.state in DEAD:
         return Member(process.pid, stat.start, f"{stat.command}, ended and not reaped")
     try:
-        words = process.cmdline()
+        words = _argv_of(process)
         argv = words[0] if words[:1] == [KEEPER] else shlex.join(words) or process.name()
     except psutil.Error:
         argv = "" if stat is None else stat.command
     start = stat.start if stat is not None else int(process.create_time() * 100)
     return Member(process.pid, start, argv)
+
+
+def _argv_of(process: psutil.Process) -> list[str]:
+    """Look again where there is none: in the middle of an exec it is empty for a moment."""
+    for _ in range(_LOOKS):
+        words = process.cmdline()
+        if words:
+            return words
+        time.sleep(_BETWEEN_LOOKS)
+    return []

@@ -10,6 +10,7 @@ import os
 import signal as signals
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 
 from ...errors import ProcVMError, StartError
@@ -18,21 +19,15 @@ from ..base import Key, Plan
 from ._belongs import belongs
 from ._errors import start_error, translated
 from ._exits import exits_for
-from ._guard import Guard
+from ._guard import Guard, weaknesses
 from ._held import Held, group_of, is_zombie, step_of
 from ._holds import Holding, Reactor
 from ._launch import launch_words, user_words
-from ._members import HAS_PROC, MARKER, Look, Member, handle_of, is_stopped, members, send
+from ._members import MARKER, Look, Member, handle_of, is_stopped, members, send
 from ._spare import Spare
 
 __all__ = ["GroupHolder"]
 
-_WEAKER = (
-    "containment is 'group': a daemon that has left its session and its parent and cleared its "
-    "environment is not found"
-)
-_NO_GUARD = "nothing is taken away when this program is killed: its guard cannot run here"
-_GROUPS_ALONE = "when this program is killed, only the group of each program is taken away"
 _SLOWEST_LOOK = 0.05
 _PATIENCE_AFTER_KILL = 1.0
 _UNSURE_PASSES = 10  # an exec is over by then; who stays empty has cleared its environment
@@ -53,9 +48,13 @@ class GroupHolder:
         self._exits = exits_for(reactor)
         self._guard = Guard() if Guard.is_available() else None
         self.host_death = self._guard is not None
-        self.degraded: tuple[str, ...] = (_WEAKER,) if self.host_death else (_WEAKER, _NO_GUARD)
-        if self.host_death and not HAS_PROC:
-            self.degraded += (_GROUPS_ALONE,)
+        self.degraded = weaknesses(self._guard)
+
+    def prepare(self) -> None:
+        """See Holder."""
+        if self._guard is not None:
+            with suppress(OSError):
+                self._guard.begin()
 
     def spawn(self, key: Key, plan: Plan, env: Mapping[str, str]) -> None:
         """See Holder."""
@@ -117,7 +116,7 @@ class GroupHolder:
             self._guard.expect(vm_id)
         except OSError:
             self._guard, self.host_death = None, False
-            self.degraded = (_WEAKER, _NO_GUARD)
+            self.degraded = weaknesses(None)
 
     def _watch(self, held: Held) -> None:
         if held.handle is not None:

@@ -7,12 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ._members import start_of
+from ._members import HAS_PROC, start_of
 
-__all__ = ["Guard"]
+__all__ = ["Guard", "weaknesses"]
 
 _PROGRAM = str(Path(__file__).with_name("_guard_program.py"))
 _PATIENCE = 5.0
+
+_WEAKER = (
+    "containment is 'group': a daemon that has left its session and its parent and cleared its "
+    "environment is not found"
+)
+_NO_GUARD = "nothing is taken away when this program is killed: its guard cannot run here"
+_GROUPS_ALONE = "when this program is killed, only the group of each program is taken away"
 
 
 class Guard:
@@ -27,14 +34,18 @@ class Guard:
         """Tell whether there is an interpreter to run it."""
         return bool(sys.executable)
 
+    def begin(self) -> None:
+        """Start it where it does not run; OSError: it cannot be."""
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+
     def expect(self, vm_id: str) -> None:
         """Guard what is about to be started; starts the guard where it does not run.
 
         Raises:
             OSError: It cannot be started: no descriptor or process is left.
         """
-        if self._process is None or self._process.poll() is not None:
-            self._start()
+        self.begin()
         self._say(f"+0 0 {vm_id}\n")
 
     def keep(self, pid: int, vm_id: str) -> None:
@@ -90,3 +101,10 @@ class Guard:
         if self._pipe is not None:
             os.close(self._pipe)
             self._pipe = None
+
+
+def weaknesses(guard: Guard | None) -> tuple[str, ...]:
+    """Return what does not hold of a group that has this guard."""
+    if guard is None:
+        return _WEAKER, _NO_GUARD
+    return (_WEAKER,) if HAS_PROC else (_WEAKER, _GROUPS_ALONE)

@@ -65,6 +65,9 @@ class Holder(Protocol):
     host_death: bool
     degraded: tuple[str, ...]
 
+    def prepare(self) -> None:
+        """Start what helps (keeper, guard); what fails is told by the first spawn."""
+
     def spawn(self, key: Key, plan: Plan, env: Mapping[str, str]) -> None:
         """Start the plan's executable in a new session with exactly this environment."""
 

@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from ...errors import StartError
@@ -71,13 +72,23 @@ class TreeHolder:
 
     # --- what the backend asks ----------------------------------------------------------
 
+    def prepare(self) -> None:
+        """See Holder."""
+        with suppress(OSError):
+            self._join()
+        if self._group is not None:
+            self._group.prepare()
+
+    def _join(self) -> None:
+        if self._keeper is None and self._group is None:
+            keeper = self._reactor.hub.join(self)
+            if self.containment == "tree":  # else it could do less than is needed
+                self._keeper = keeper
+
     def spawn(self, key: Key, plan: Plan, env: Mapping[str, str]) -> None:
         """See Holder."""
         try:
-            if self._keeper is None and self._group is None:
-                keeper = self._reactor.hub.join(self)
-                if self.containment == "tree":  # else it could do less than is needed
-                    self._keeper = keeper
+            self._join()
         except OSError as e:  # no descriptor or process is left
             if e.errno not in _NO_INTERPRETER:
                 self._holding.held_failed(key, translated(e, plan))
