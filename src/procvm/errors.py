@@ -208,9 +208,15 @@ class VMNotFoundError(ProcVMError, LookupError):
     code: ClassVar[str] = "vm-not-found"
     vm: str
     was: str = ""
+    stranger: str = ""
 
     def __str__(self) -> str:
-        """Name what was asked for, and whether there was one."""
+        """Name what was asked for, and whether there was one, here or elsewhere."""
+        if self.stranger:
+            return (
+                f"VM {shortened(self.stranger)} ({self.vm}) is another manager's, or was removed "
+                "long ago; list() shows those of this one"
+            )
         gone = f" any more: {shortened(self.was)} was removed" if self.was else ""
         return f"there is no VM {shortened(self.vm)}{gone}; list() shows those there are"
 

@@ -124,6 +124,28 @@ def test_a_handle_of_a_vm_that_was_removed_is_told_by_its_name(manager: VMManage
         manager.get("never")
 
 
+ASKED: list[Callable[[VMManager, VM], object]] = [
+    lambda m, vm: m.remove(vm),
+    lambda m, vm: m.reset(vm),
+    lambda m, vm: m.wait(vm, timeout=10),
+    lambda m, vm: m.signal(vm, 15),
+    lambda m, vm: m.logs(vm),
+    lambda m, vm: next(m.follow(vm)),
+    lambda m, vm: m.usage(vm),
+    lambda m, vm: m.history(vm),
+    lambda m, vm: m.timeline(vm),
+]
+
+
+@pytest.mark.parametrize("number", range(len(ASKED)))
+def test_a_vm_of_another_manager_is_named_and_left_alone(manager: VMManager, number: int) -> None:
+    with VMManager(FakeBackend()) as other:
+        vm = other.allocate(VMConfig("web", LONG))
+        with pytest.raises(VMNotFoundError, match=f"VM 'web' .{vm.vm_id}. is another manager's"):
+            ASKED[number](manager, vm)
+        assert other.get("web").state is VMState.RUNNING
+
+
 def test_a_name_that_is_being_given_up_says_when_it_is_free() -> None:
     fake = FakeBackend()
     fake.program("x", FakeProgram(stop_takes=5.0))

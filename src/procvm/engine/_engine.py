@@ -259,10 +259,10 @@ class Engine:
     def _publish(self, entry: Entry) -> None:
         vm = entry.vm = snapshot(entry.record)
         if vm.state == "removed":
+            self.removed[vm.vm_id] = (vm, entry.log)  # first: a reader finds it here or there
             self.entries.pop(vm.vm_id, None)
             self.names.pop(vm.name, None)
             self.unhealthy.pop(vm.vm_id, None)
-            self.removed[vm.vm_id] = (vm, entry.log)
             while len(self.removed) > _REMEMBERED:
                 self.removed.popitem(last=False)
             self.backend.release(entry.key)

@@ -81,6 +81,8 @@ class Core:
     def name_of(self, vm: Any) -> str:
         """Return the vm_id or name that ``vm`` stands for."""
         if isinstance(vm, VM):
+            if self.engine.book(vm.vm_id) is None:
+                raise VMNotFoundError(vm.vm_id, stranger=vm.name)
             return vm.vm_id
         if isinstance(vm, str):
             return vm

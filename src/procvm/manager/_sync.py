@@ -274,7 +274,8 @@ class VMManager:
     def follow(self, vm: VM | str) -> Iterator[LogLine]:
         """Iterate over what is kept, then over what comes, until the VM has ended.
 
-        It begins with the first step; VMNotFoundError, there: there is no such VM.
+        It begins with the first step; VMNotFoundError, there: there is no such VM. In virtual time
+        it moves time, and ends also where nothing could ever come.
         """
         self._core.check("follow")
         engine, backend = self._core.engine, self._core.backend
