@@ -123,10 +123,65 @@ def test_51_a_host_killed_while_it_allocates_leaves_nothing(
                 pass  # until it has begun to
             time.sleep(0.0007 * number)  # any moment of one that follows
             host.kill()
+        until_gone(mark)
+
+
+def until_gone(mark: str) -> None:
+    deadline = time.monotonic() + 30
+    while carrying(mark) and time.monotonic() < deadline:
+        time.sleep(0.01)  # nobody's child: there is no event to wait for
+    assert carrying(mark) == []
+
+
+SLOW = """
+import os, sys, time
+from procvm import *
+from procvm.backends.subprocess import _group
+
+def slow(argv, executable, env, **more):
+    if os.fork() == 0:  # as the kernel may do: the child waits long before its exec
+        os.setsid()
+        os.closerange(0, 100)
+        time.sleep(2)
+        os.execve(executable, argv, env)
+    time.sleep(1000)
+
+manager = VMManager(SubprocessBackend("group"))
+manager.allocate(VMConfig("first", ["sleep", "1000"], env={"MADE_BY": sys.argv[1]}))
+_group.subprocess.Popen = slow
+print(flush=True)
+manager.allocate(VMConfig("second", ["sleep", "1000"], env={"MADE_BY": sys.argv[2]}))
+"""
+
+
+def test_51_a_start_that_is_long_before_its_exec_is_taken_away_as_well() -> None:
+    first, second = uuid.uuid4().hex, uuid.uuid4().hex
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW, first, second], stdout=subprocess.PIPE
+    ) as host:
+        assert host.stdout is not None
+        host.stdout.readline()
         deadline = time.monotonic() + 30
-        while carrying(mark) and time.monotonic() < deadline:
-            time.sleep(0.01)  # nobody's child: there is no event to wait for
-        assert carrying(mark) == []
+        while not copies_of(host.pid) and time.monotonic() < deadline:
+            time.sleep(0.001)  # until it has forked
+        assert copies_of(host.pid)
+        (copy,) = copies_of(host.pid)
+        host.kill()
+        host.wait()
+    until_gone(first)
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{copy}").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert carrying(second) == []
+    assert not Path(f"/proc/{copy}").exists()
+
+
+def copies_of(pid: int) -> list[str]:
+    """Return its children that execute what it does, with its words."""
+    children = Path(f"/proc/{pid}/task").glob("*/children")
+    found = [child for listed in children for child in listed.read_text().split()]
+    words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    return [child for child in found if Path(f"/proc/{child}/cmdline").read_bytes() == words]
 
 
 def carrying(mark: str) -> list[str]:

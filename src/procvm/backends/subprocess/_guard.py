@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ._members import HAS_PROC, start_of
+from ._members import HAS_PROC, program_of, start_of
 
 __all__ = ["Guard", "weaknesses"]
 
@@ -70,6 +70,7 @@ class Guard:
                 start_new_session=True,
             )  # fmt: skip
             self._pipe = write
+            self._say(f"={program_of(os.getpid())}\n")
         except OSError:
             os.close(write)
             raise

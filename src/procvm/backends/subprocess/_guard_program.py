@@ -1,9 +1,9 @@
 """The guard: a small process that takes everything away when its host has died.
 
 Run as a script by the host, never imported. It reads lines from its standard input
-("+0 0 VM_ID" before a start, "+PID START VM_ID" after it, "-VM_ID", "quit") and watches the host
-by a pidfd as well: the end of a pipe alone never comes while a forked child of the host holds a
-copy of it.
+("=PROGRAM" at first, "+0 0 VM_ID" before a start, "+PID START VM_ID" after it, "-VM_ID", "quit")
+and watches the host by a pidfd as well: the end of a pipe alone never comes while a forked child
+of the host holds a copy of it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ import time
 
 _PATIENCE = 5.0
 _FOR_A_START = 0.5  # seconds: the host died between a fork and its exec, which goes on
+_MOST_FOR_A_START = 30.0  # where it is seen to be there, and does not come to its exec
+_FIRST_PASS, _SLOWEST_PASS = 0.002, 0.05
 
 
 def main(host: int) -> None:
     """Read what is to be guarded until the host is gone; then take it away."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    guarded = _listen(host)
+    guarded, program = _listen(host)
     if guarded:
-        _take_away(guarded)
+        _take_away(guarded, program)
 
 
-def _listen(host: int) -> dict[str, tuple[int, int]]:
-    """Return what is guarded when the host has died; nothing when it said that it needs none."""
+def _listen(host: int) -> tuple[dict[str, tuple[int, int]], str]:
+    """Return what is guarded when the host has died, and its program; nothing after quit."""
     poll = select.poll()
     poll.register(0, select.POLLIN)
     if hasattr(os, "pidfd_open"):
@@ -38,25 +40,28 @@ def _listen(host: int) -> dict[str, tuple[int, int]]:
         except OSError:
             pass  # it is dead already: the end of the pipe comes as well
     guarded: dict[str, tuple[int, int]] = {}
-    rest = b""
+    rest, program = b"", ""
     while True:
-        # What was said is read to its end, also when the host died before this began.
-        ready = [fd for fd, _ in poll.poll(0 if os.getppid() != host else None)]
+        # What was said is read to its end, also when the host dies meanwhile.
+        is_dead = os.getppid() != host
+        ready = [fd for fd, _ in poll.poll(0 if is_dead else None)]
         data = os.read(0, 65536) if 0 in ready else b""
-        if not data:
-            return guarded
+        if not data and (is_dead or 0 in ready):
+            return guarded, program
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             words = line.decode().split()
             if words == ["quit"]:
-                return {}
-            if words[0][0] == "+":
+                return {}, program
+            if words[0][0] == "=":
+                program = words[0][1:]
+            elif words[0][0] == "+":
                 guarded[words[2]] = (int(words[0][1:]), int(words[1]))
             else:
                 guarded.pop(words[0][1:], None)
 
 
-def _take_away(guarded: dict[str, tuple[int, int]]) -> None:
+def _take_away(guarded: dict[str, tuple[int, int]], program: str) -> None:
     from _members import HAS_PROC, Member, members, send, start_of  # type: ignore[import-not-found] # noqa: PLC0415 - the folder of this script is on the path
 
     if not HAS_PROC:  # then the groups are all that can be seen from here
@@ -65,12 +70,14 @@ def _take_away(guarded: dict[str, tuple[int, int]]) -> None:
                 with contextlib.suppress(OSError):
                     os.killpg(pid, signal.SIGKILL)
         return
-    clean, began = 0, time.monotonic()
-    end, least = began + _PATIENCE, began
-    if any(pid == 0 for pid, _ in guarded.values()):
-        least += _FOR_A_START
+    is_starting = any(pid == 0 for pid, _ in guarded.values())
+    clean, wait, began = 0, _FIRST_PASS, time.monotonic()
+    least = began + (_FOR_A_START if is_starting else 0.0)
+    end = began + (_MOST_FOR_A_START if is_starting else _PATIENCE)
     while (clean < 3 or time.monotonic() < least) and time.monotonic() < end:  # noqa: PLR2004 - passes in a row
         clean += 1
+        if is_starting and program and _is_copy_left(program):
+            clean, wait, least = 0, _SLOWEST_PASS, time.monotonic() + _FOR_A_START
         for vm_id, (pid, start) in guarded.items():
             now = start_of(pid) if pid else None
             # a group's number is not reused while it has members
@@ -81,7 +88,23 @@ def _take_away(guarded: dict[str, tuple[int, int]]) -> None:
             for member in left:
                 clean = 0
                 send(member, signal.SIGKILL)
-        time.sleep(0.002)
+        time.sleep(wait)
+
+
+def _is_copy_left(program: str) -> bool:
+    """Tell whether a child of the host still is the host's program: it may be about to exec.
+
+    It shows its marker after that only. A copy that lives on as one is waited for in vain.
+    """
+    from _members import DEAD, program_of, stats  # noqa: PLC0415 - the same
+
+    found = stats()
+    me = found.get(os.getpid())  # the host's child as well, and older than what it was starting
+    return me is not None and any(
+        stat.parent == me.parent and stat.start >= me.start and stat.state not in DEAD
+        and stat.pid != me.pid and program_of(stat.pid) == program
+        for stat in found.values()
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

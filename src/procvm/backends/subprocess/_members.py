@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 __all__ = [
     "DEAD", "MARKER", "Look", "Member", "environ_of", "family_of", "handle_of", "is_stopped",
-    "members",
-    "must_be_looked_at", "send", "start_of", "stat_of",
+    "members", "must_be_looked_at", "program_of", "send", "start_of", "stat_of", "stats",
 ]  # fmt: skip
 
 MARKER = "PROCVM_VM"
@@ -20,6 +19,7 @@ DEAD = frozenset("ZXx")
 _KTHREADD = 2
 _MOST_FORKS = 1_000_000  # a second: more than the kernel's one lock over the numbers lets through
 _FEW = 256
+_MOST_WORDS = 1024
 HAS_PROC = os.path.exists("/proc/self/stat")  # noqa: PTH110 - looked at once
 
 
@@ -169,7 +169,8 @@ def members(root: int | None, vm_id: str, age: float = float("inf")) -> Look:
     return Look(left, is_sure, is_still=last == _last_number())
 
 
-def _stats() -> dict[int, _Stat]:
+def stats() -> dict[int, _Stat]:
+    """Return what /proc tells of every process that there is."""
     pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a hot path
     return {stat.pid: stat for stat in map(stat_of, pids) if stat is not None}
 
@@ -178,9 +179,9 @@ def family_of(tops: set[int]) -> tuple[int, ...]:
     """Return ``tops`` and everything below them that lives."""
     if not HAS_PROC:
         return tuple(tops)  # psutil finds what is below them
-    stats = _stats()
-    family = _with_descendants(tops, stats)
-    return tuple(pid for pid in family if pid in stats and stats[pid].state not in DEAD)
+    found = stats()
+    family = _with_descendants(tops, found)
+    return tuple(pid for pid in family if pid in found and found[pid].state not in DEAD)
 
 
 def _with_descendants(family: set[int], stats: dict[int, _Stat]) -> set[int]:
@@ -200,6 +201,16 @@ def start_of(pid: int) -> int | None:
         return _portable.start_of(pid)
     stat = stat_of(pid)
     return None if stat is None else stat.start
+
+
+def program_of(pid: int) -> str:
+    """Return what a process executes and its words, as one long number; "" when it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - pathlib takes long to load
+            words = file.read(_MOST_WORDS)
+        return (os.fsencode(os.readlink(f"/proc/{pid}/exe")) + b"\0" + words).hex()  # noqa: PTH115 - the same
+    except OSError:
+        return ""
 
 
 def is_stopped(pid: int) -> bool:
