@@ -295,9 +295,11 @@ def test_62_many_resets_of_one_vm_leave_one_process(manager: VMManager, tmp_path
 
 
 @pytest.mark.parametrize("verb", ["remove", "reset"])
-def test_62_a_verb_during_a_start_takes_it_over(manager: VMManager, verb: str) -> None:
+def test_62_a_verb_during_a_start_takes_it_over(
+    manager: VMManager, verb: str, tmp_path: Path
+) -> None:
     """The start never gets ready by itself: its second life does, at once."""
-    flag = f"/tmp/procvm-{os.getpid()}-{verb}-{id(manager)}"
+    flag = tmp_path / "flag"
     shell = f"if [ -e {flag} ]; then echo ready; fi; : > {flag}; sleep 1000"
     config = VMConfig("x", ["sh", "-c", shell], ready=probes.log("ready", timeout=30))
     answers: list[object] = []
@@ -310,14 +312,11 @@ def test_62_a_verb_during_a_start_takes_it_over(manager: VMManager, verb: str) -
 
     thread = threading.Thread(target=allocate)
     thread.start()
-    try:
-        deadline = time.monotonic() + 20
-        while not Path(flag).exists() and time.monotonic() < deadline:
-            time.sleep(0.005)  # the program's own sign
-        getattr(manager, verb)("x")
-        thread.join(30)
-    finally:
-        Path(flag).unlink(missing_ok=True)
+    deadline = time.monotonic() + 20
+    while not flag.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)  # the program's own sign
+    getattr(manager, verb)("x")
+    thread.join(30)
     if verb == "remove":
         assert isinstance(answers[0], StartInterruptedError)
         assert manager.list() == []
