@@ -37,9 +37,10 @@ class _Watch:
 
         self.witness: Witness = Witness()
         self.session_manager: VMManager | None = None
-        self.lasting: set[str] = set()  # VMs of fixtures that outlive a test, or blamed before
+        # VMs of fixtures that outlive a test, of before this, or blamed before
+        self.lasting: set[str] = {vm.vm_id for vm in self.witness.vms()}
         self._session = session
-        self._is_ending = False
+        self.terminated = 0  # the signal that ends the run
         self._handler = self._terminated  # one object, to be recognised again
         is_main = threading.current_thread() is threading.main_thread()
         if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -47,10 +48,10 @@ class _Watch:
 
     def _terminated(self, number: int, _: Any) -> None:
         """End the run as Ctrl-C does, fixtures first; a second SIGTERM ends it at once."""
-        self._is_ending = True
+        self.terminated = number
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._session.shouldstop = "SIGTERM"  # should the test catch what comes now
-        pytest.exit("SIGTERM", returncode=128 + number)
+        raise KeyboardInterrupt("SIGTERM")  # pytest.exit's is an Exception, which polling swallows
 
     def close(self) -> None:
         """Watch no more."""
@@ -162,6 +163,13 @@ def _left_by(item: pytest.Item) -> str:
 
 def _words(left: list[str]) -> str:
     return f"left behind, and taken away now: {'; '.join(left)}" if left else ""
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Say what has ended the run; a worker of xdist tells its controller in its own way."""
+    watch = session.config.stash.get(_WATCH, None)
+    if watch is not None and watch.terminated and not hasattr(session.config, "workerinput"):
+        session.exitstatus = 128 + watch.terminated
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -236,3 +236,29 @@ def test_the_faces_are_not_mistaken_for_one_another() -> None:
     asyncio.run(other.close())
     with pytest.raises(ConfigError, match="send='sock'"):
         Client("sock")  # type: ignore[arg-type] # the mistake
+
+
+@pytest.mark.parametrize("vm", [None, 3, VMConfig("web", LONG)])
+def test_what_stands_for_no_vm_is_told_what_does(manager: VMManager, vm: Any) -> None:
+    with pytest.raises(VMNotFoundError) as caught:
+        manager.get(vm)
+    assert "give a VM, its vm_id or its name" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("name", [VMConfig("web", LONG), None, 3])
+def test_a_script_is_for_a_name(name: Any) -> None:
+    with pytest.raises(ConfigError, match=r"name=.*must be the name of a VM"):
+        FakeBackend().program(name, FakeProgram())
+
+
+def test_a_crash_of_what_does_not_run_is_silent_as_a_signal_is() -> None:
+    fake = FakeBackend()
+    fake.program("web", FakeProgram(exit_after=1.0, exit_code=3))
+    with VMManager(fake) as manager:
+        vm = manager.allocate(VMConfig("web", LONG))
+        fake.advance(2.0)
+        before = manager.history()
+        fake.crash("web", code=9)
+        manager.signal(vm, 9)
+        fake.advance(1.0)
+        assert manager.history() == before

@@ -15,7 +15,7 @@ pytest.register_assert_rewrite("third_backend")
 
 from third_backend import Running, ThirdBackend  # noqa: E402 - registered first
 
-from procvm import Backend  # noqa: E402
+from procvm import Backend, ConfigError  # noqa: E402
 from procvm.backends import Key  # noqa: E402
 from procvm.testing import CHECKS, BackendContract, examine  # noqa: E402
 
@@ -37,6 +37,28 @@ def test_a_check_that_cannot_apply_is_skipped_with_its_reason() -> None:
     with pytest.raises(Exception, match="a reason") as caught:
         Partly().test_a_manager_is_no_data()  # type: ignore[attr-defined] # attached
     assert caught.typename == "SkipTest"
+
+
+def test_the_name_of_a_check_may_be_that_of_its_test() -> None:
+    class Partly(TestThird):
+        does_not_apply = {"test_a_manager_is_no_data": "a reason"}  # noqa: RUF012 - the same
+
+    with pytest.raises(Exception, match="a reason") as caught:
+        Partly().test_a_manager_is_no_data()  # type: ignore[attr-defined] # attached
+    assert caught.typename == "SkipTest"
+
+
+@pytest.mark.parametrize("reasons", [{"a_manager_is_no_date": "why"}, {"a_manager_is_no_data"}])
+def test_reasons_for_what_is_no_check_are_refused(reasons: Any) -> None:
+    with pytest.raises(ConfigError, match="does_not_apply="):
+        type("Partly", (TestThird,), {"does_not_apply": reasons})
+
+
+@pytest.mark.parametrize("made", [ThirdBackend, None])
+def test_what_is_no_backend_is_named(made: Any) -> None:
+    wrong = type("Wrong", (TestThird,), {"make_backend": lambda _: made})()
+    with pytest.raises(ConfigError, match=r"make_backend=.*must return a backend"):
+        wrong.test_a_manager_is_no_data()
 
 
 # --- wrong ones -----------------------------------------------------------------------

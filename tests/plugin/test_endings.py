@@ -70,7 +70,7 @@ def test_sigterm_that_a_test_swallows_ends_the_run_after_that_test(
         def test_swallows(fake_vm_manager):
             try:
                 os.kill(os.getpid(), signal.SIGTERM)
-            except Exception:
+            except BaseException:
                 pass
 
         def test_never_runs():
@@ -79,7 +79,28 @@ def test_sigterm_that_a_test_swallows_ends_the_run_after_that_test(
     )
     result = run()
     result.assert_outcomes(passed=1)
-    assert result.ret != 0
+    assert result.ret == 143
+
+
+def test_sigterm_ends_a_test_that_takes_every_exception_for_a_failed_try(
+    pytester: pytest.Pytester, run: Run
+) -> None:
+    pytester.makepyfile(
+        """
+        import os, signal, time
+
+        def test_polls(fake_vm_manager):
+            while True:
+                try:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    time.sleep(1000)
+                except Exception:
+                    pass
+        """
+    )
+    result = run()
+    assert result.ret == 143
+    result.stdout.fnmatch_lines(["*KeyboardInterrupt*"])
 
 
 def test_a_handler_of_the_users_own_stays(pytester: pytest.Pytester, run: Run) -> None:

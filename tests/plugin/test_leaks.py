@@ -54,6 +54,38 @@ def test_a_manager_that_a_test_forgets_is_found(pytester: pytest.Pytester, run: 
     result.stdout.fnmatch_lines(["*VM 'forgotten' is running*", "*VM 'another' is running*"])
 
 
+@pytest.mark.parametrize("first", ["vm_manager", "fake_vm_manager", "vm_manager_session"])
+def test_what_lives_before_the_first_use_of_a_fixture_is_nobodys_leak(
+    pytester: pytest.Pytester, run: Run, first: str
+) -> None:
+    pytester.makepyfile(
+        f"""
+        import os, pytest
+        from procvm import VMConfig, VMManager
+
+        early = VMManager()
+        imported = early.allocate(VMConfig("imported", "sleep 1000"))
+
+        @pytest.fixture(scope="module")
+        def server():
+            with VMManager() as manager:
+                yield manager.allocate(VMConfig("server", "sleep 1000"))
+
+        def test_uses_nothing(server):
+            pass
+
+        def test_is_innocent(server, {first}):
+            pass
+
+        def test_finds_both_alive(server):
+            os.kill(server.pid, 0)
+            os.kill(imported.pid, 0)
+            early.close()
+        """
+    )
+    run().assert_outcomes(passed=3)
+
+
 def test_what_a_wider_fixture_allocates_is_no_leak(
     pytester: pytest.Pytester, run: Run, workers: tuple[str, ...]
 ) -> None:

@@ -86,7 +86,9 @@ class Core:
             return vm.vm_id
         if isinstance(vm, str):
             return vm
-        raise VMNotFoundError(repr(vm)[:80])
+        error = VMNotFoundError(repr(vm)[:80])
+        error.add_note(f"a {type(vm).__name__} stands for no VM: give a VM, its vm_id or its name")
+        raise error
 
     def allocate(self, config: VMConfig | Mapping[str, Any]) -> Ticket:
         """Look, then post the start."""

@@ -70,10 +70,13 @@ class _Count:
         if not (processes or started or more):
             return None
         return LeakError(
-            tuple(Survivor(m.pid, self._called(m)) for m in sorted(processes)),
+            tuple(Survivor(m.pid, self._called(m)) for m in sorted(processes, key=self._rank)),
             tuple(sorted(thread.name for thread in started)),
             tuple(sorted(opened)) if more else (),
         )
+
+    def _rank(self, member: Member) -> tuple[bool, int]:
+        return member.pid not in self.names, member.pid  # the VMs first, then who helps them
 
     def _called(self, member: Member) -> str:
         name = self.names.get(member.pid)

@@ -114,7 +114,12 @@ class FakeBackend(Backend):
         return self._clock.now
 
     def program(self, name: str, *programs: FakeProgram) -> None:
-        """Script the lives of the VM called ``name``, one a generation, the last one repeated."""
+        """Script the lives of the VM called ``name``, one a generation, the last one repeated.
+
+        ConfigError: ``name`` is no text, or what follows no FakeProgram.
+        """
+        if not isinstance(name, str):
+            raise ConfigError("name", name, "must be the name of a VM, as text")
         if not programs:
             raise ConfigError("programs", programs, "name at least one FakeProgram")
         for program in programs:
@@ -143,8 +148,10 @@ class FakeBackend(Backend):
     def crash(self, vm: Any, code: int | None = 1, *, signal: int | str | None = None) -> None:
         """Let the main process of ``vm`` (a VM, its vm_id or name) end now.
 
+        Silent where nothing runs at the moment, as a signal is: after its end, or in BACKOFF.
+
         Raises:
-            VMNotFoundError: Nothing of that name runs.
+            VMNotFoundError: There is no such VM.
             ConfigError: It is no exit code, or no signal.
         """
         if signal is not None:
