@@ -262,3 +262,17 @@ def test_a_crash_of_what_does_not_run_is_silent_as_a_signal_is() -> None:
         manager.signal(vm, 9)
         fake.advance(1.0)
         assert manager.history() == before
+
+
+@pytest.mark.parametrize("configs", [VMConfig("web", LONG), {"name": "web", "command": LONG}])
+def test_one_configuration_is_not_several(manager: VMManager, configs: Any) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        manager.allocate_all(configs)
+    assert isinstance(caught.value.exceptions[0], ConfigError)
+    assert "allocate takes one" in str(caught.value.exceptions[0])
+    assert manager.list() == []
+
+
+def test_a_seed_is_no_script() -> None:
+    with pytest.raises(ConfigError, match=r"seed=.*program"):
+        FakeBackend({"web": FakeProgram()})  # type: ignore[arg-type] # what is refused

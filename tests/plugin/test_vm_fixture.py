@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from procvm import ConfigError, VMConfig
+from procvm.testing import vm_fixture
+
 pytest_plugins = ["suites"]
 Run = Callable[..., pytest.RunResult]
 
@@ -112,3 +115,10 @@ def test_a_vm_that_failed_meanwhile_is_shown(pytester: pytest.Pytester, run: Run
     result = run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*VM web: failed, was ended by SIGKILL, up *"])
+
+
+def test_a_scope_that_is_none_and_a_function_of_nothing_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"scope='sessions'.*must be one of function, class"):
+        vm_fixture("web", VMConfig("web", "true"), scope="sessions")  # type: ignore[arg-type] # refused
+    with pytest.raises(ConfigError, match=r"config=.*pytest's request"):
+        vm_fixture("web", lambda: VMConfig("web", "true"))  # type: ignore[arg-type, misc] # the same

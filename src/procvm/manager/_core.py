@@ -120,8 +120,11 @@ class Core:
         """Post the starts, a ticket each; after a failure the others are looked at alone.
 
         Raises:
+            ConfigError: It is one configuration, and not several.
             ExceptionGroup: Those that can never start, all of them.
         """
+        if isinstance(configs, (VMConfig, Mapping, str)):
+            raise ConfigError("configs", configs, "must be several, in a list: allocate takes one")
         errors: list[Exception] = []
         for config in configs:
             try:

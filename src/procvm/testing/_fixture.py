@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from ..config import VMConfig
-from ..errors import ManagerClosedError, VMNotFoundError
+from ..errors import ConfigError, ManagerClosedError, VMNotFoundError
 from ..manager import VMManager
 from ..values import VM
 
 __all__ = ["vm_fixture"]
 
+_SCOPES = ("function", "class", "module", "package", "session")
 Config = VMConfig | Mapping[str, Any]
 
 
@@ -33,27 +35,43 @@ def vm_fixture(
         config: What to run; or a function of pytest's ``request`` that returns it, where it
             depends on another fixture, a directory or a port say.
         scope: How long it lives, as in ``pytest.fixture``; under xdist in each worker.
-    """
-    import pytest  # noqa: PLC0415 - only tests have it
 
-    def started(request: Any, manager: VMManager) -> Iterator[VM]:
-        vm = manager.allocate(config(request) if callable(config) else config)
-        yield vm
-        try:
-            manager.remove(vm)
-        except (VMNotFoundError, ManagerClosedError):
-            pass  # a test has removed it, which is its right
+    Raises:
+        ConfigError: ``scope`` is none, or ``config`` a function that takes no request.
+    """
+    _check(config, scope)
+    import pytest  # noqa: PLC0415 - only tests have it
 
     if scope == "function":
 
         @pytest.fixture(name=name)
         def for_a_test(request: Any, vm_manager: VMManager) -> Iterator[VM]:
-            yield from started(request, vm_manager)
+            yield from _started(config, request, vm_manager)
 
         return for_a_test
 
     @pytest.fixture(name=name, scope=scope)
     def for_longer(request: Any, vm_manager_session: VMManager) -> Iterator[VM]:
-        yield from started(request, vm_manager_session)
+        yield from _started(config, request, vm_manager_session)
 
     return for_longer
+
+
+def _check(config: Any, scope: str) -> None:
+    if scope not in _SCOPES:
+        raise ConfigError("scope", scope, f"must be one of {', '.join(_SCOPES)}")
+    if callable(config):
+        try:
+            inspect.signature(config).bind(None)
+        except TypeError:
+            why = "must take one argument, pytest's request: lambda request: VMConfig(...)"
+            raise ConfigError("config", config, why) from None
+
+
+def _started(config: Any, request: Any, manager: VMManager) -> Iterator[VM]:
+    vm = manager.allocate(config(request) if callable(config) else config)
+    yield vm
+    try:
+        manager.remove(vm)
+    except (VMNotFoundError, ManagerClosedError):
+        pass  # a test has removed it, which is its right

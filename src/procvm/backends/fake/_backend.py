@@ -85,6 +85,8 @@ class FakeBackend(Backend):
     """
 
     def __init__(self, seed: int = 0) -> None:
+        if not isinstance(seed, (int, float, str, bytes)):
+            raise ConfigError("seed", seed, "must be a number; scripts are given by program()")
         self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
         self._clock = Clock()
         self._sink: Sink | None = None
