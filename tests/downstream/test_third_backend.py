@@ -15,7 +15,7 @@ pytest.register_assert_rewrite("third_backend")
 
 from third_backend import Running, ThirdBackend  # noqa: E402 - registered first
 
-from procvm import Backend, ConfigError  # noqa: E402
+from procvm import Backend, ConfigError, FakeBackend  # noqa: E402
 from procvm.backends import Key  # noqa: E402
 from procvm.testing import CHECKS, BackendContract, examine  # noqa: E402
 
@@ -211,3 +211,18 @@ def test_every_check_ends_where_a_backend_is_mute() -> None:
     check = next(c for c in CHECKS if c.__name__.startswith("a_closed_backend_leaves"))
     with pytest.raises(AssertionError, match="nothing came that ends the waiting"):
         examine(check, NeverTellsTheStart, patience=0.5)
+
+
+class NeverStops(FakeBackend):
+    """A backend in virtual time that tells no end of what it was asked to stop."""
+
+    def stop(self, key: Key, *, grace: float) -> None:
+        """Do nothing."""
+
+
+def test_a_wait_for_ever_in_virtual_time_is_a_failure_of_the_check() -> None:
+    def check(bench: Any) -> None:
+        bench.manager.remove(bench.manager.allocate(bench.config("web")))
+
+    with pytest.raises(AssertionError, match="was not told, and never can be"):
+        examine(check, NeverStops, command=lambda _: ["sleep"])
