@@ -1,4 +1,4 @@
-"""Children that are stopped (SIGSTOP): they hear that they are to end, within the grace."""
+"""Children that are stopped, or lose their parent meanwhile, hear that they are to end."""
 
 from __future__ import annotations
 
@@ -73,3 +73,36 @@ def test_36_a_stopped_child_that_is_left_behind_ends_politely(
     assert ended.exit.signal == signal.SIGKILL
     manager.remove(vm)
     assert "polite" in map(str, manager.logs(vm))
+
+
+# The parent ends at once, while its many children are still being signalled.
+MANY = """
+import os, signal, sys
+
+number = int(sys.argv[1])
+signal.pthread_sigmask(signal.SIG_BLOCK, [number, signal.SIGTERM])  # none comes before the wait
+for _ in range(300):
+    if os.fork() == 0:
+        signal.sigwait([number])
+        os.write(1, b"polite\\n")
+        os._exit(0)
+print("ready", flush=True)
+signal.sigwait([number])
+os._exit(0)
+"""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("verb", ["remove", "signal"])
+def test_36_children_whose_parent_ends_meanwhile_hear_it_as_well(
+    manager: VMManager, verb: str
+) -> None:
+    number = signal.SIGTERM if verb == "remove" else signal.SIGUSR1
+    stop = StopPolicy(grace=10.0, to="tree")
+    vm = manager.allocate(VMConfig("x", [sys.executable, "-c", MANY, str(int(number))], stop=stop))
+    assert str(next(manager.follow(vm))) == "ready"
+    if verb == "signal":
+        manager.signal(vm, number, to="tree")
+        manager.wait(vm)
+    manager.remove(vm)
+    assert [str(line) for line in manager.logs(vm)].count("polite") == 300

@@ -154,10 +154,11 @@ def below(pid: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def send_to_child(pid: bytes, number: int) -> None:
+def send_to_child(pid: bytes, *numbers: int) -> None:
     """Signal a child that is not reaped: its number is its own."""
     try:
-        posix.kill(int(pid), number)
+        for number in numbers:
+            posix.kill(int(pid), number)
     except OSError:
         pass  # dead, or another user's: what stays alive is told as a survivor
 
@@ -172,16 +173,22 @@ def send_group(pid: bytes, number: int) -> None:
         pass  # the same
 
 
-def send(pid: bytes, parent: bytes, number: int) -> None:
-    """Signal a descendant that may be reaped by its parent at any time, or not at all."""
+def send(pid: bytes, parent: bytes, *numbers: int) -> bool:
+    """Signal a descendant that may be reaped by its parent at any time, or not at all.
+
+    False: it has another parent by now, as the one has ended, and has heard nothing.
+    """
     try:
         handle = posix.pidfd_open(int(pid), 0)
     except ProcessLookupError:
-        return
+        return True
     except OSError:
         handle = -1  # none is to be had: the second best is to look just before
     try:
-        if parent_of(pid) == parent:  # looked at while the number is held: it is nobody else's
+        now = parent_of(pid)  # looked at while the number is held: it is nobody else's
+        if now != parent:
+            return now is None
+        for number in numbers:
             if handle >= 0:
                 _signal.pidfd_send_signal(handle, number)
             else:
@@ -191,6 +198,7 @@ def send(pid: bytes, parent: bytes, number: int) -> None:
     finally:
         if handle >= 0:
             posix.close(handle)
+    return True
 
 
 def may_be_tagged(soft: int) -> bool:

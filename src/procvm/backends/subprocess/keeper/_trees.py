@@ -34,6 +34,7 @@ _SPIN_ONLY_BEFORE = 0.1
 _FIRST_LOOK, _SLOWEST_LOOK = 0.001, 0.2
 _PATIENCE = 0.5  # seconds from the kill until what is alive is told
 _MOST_TOLD = 64
+_MOST_ROUNDS = 20  # of one question; what forks faster is killed when its time is up
 _WAKE = 0.02  # seconds from the question until stopped children are continued
 _LONGEST_EXEC = 0.05  # seconds
 _LONGEST_WAIT = 86400.0  # poll(2) takes milliseconds as an int: a grace of years would overflow it
@@ -59,12 +60,12 @@ class Tree:
         self.has_told_end = self.has_told_survivors = False
 
 
-def _send(pid: bytes, parent: bytes, number: int) -> None:
+def _send(pid: bytes, parent: bytes, *numbers: int) -> bool:
     """Signal one of what ``Trees._members`` names; ``parent`` b"" is the keeper itself."""
     if parent:
-        send(pid, parent, number)
-    else:
-        send_to_child(pid, number)
+        return send(pid, parent, *numbers)
+    send_to_child(pid, *numbers)
+    return True
 
 
 class Trees:
@@ -107,36 +108,45 @@ class Trees:
 
     def _ask(self, tree: Tree) -> None:
         if tree.to == "tree":
-            self._look()
-            self._ask_each(tree, self._members(tree))
+            self._ask_all(tree)
         else:
-            self._ask_each(tree, [(tree.pid, b"")])
+            tree.asked.add(tree.pid)
+            _send(tree.pid, b"", tree.signal, _signal.SIGCONT)
 
-    def _ask_each(self, tree: Tree, family: list[tuple[bytes, bytes]]) -> None:
-        """Ask each process once, and never twice: to some a second SIGTERM means to abort."""
-        for pid, parent in family:
-            if pid not in tree.asked:
-                tree.asked.add(pid)
-                _send(pid, parent, tree.signal)
-                _send(pid, parent, _signal.SIGCONT)  # a stopped program hears nothing else
+    def _ask_all(self, tree: Tree) -> None:
+        """Ask each process once, and never twice: to some a second SIGTERM means to abort.
+
+        A stopped program hears nothing but SIGCONT.
+        """
+        self._to_each(tree, tree.asked, tree.signal, _signal.SIGCONT)
+
+    def _to_each(self, tree: Tree, done: set[bytes], *numbers: int) -> None:
+        """Signal each process that is not among those ``done``, and add it to them.
+
+        Who ends by that gives its children another parent while they are being signalled, so
+        whoever was missed is looked for again.
+        """
+        for _ in range(_MOST_ROUNDS):
+            self._look()
+            others = [pair for pair in self._members(tree) if pair[0] not in done]
+            reached = {pid for pid, parent in others if _send(pid, parent, *numbers)}
+            done |= reached
+            if len(reached) == len(others):
+                break
 
     def _wake(self, tree: Tree) -> None:
         """Continue its stopped children: what their parent asks of them they hear else never."""
         tree.wake_at = None
         self._look()
-        for pid, parent in self._members(tree):
-            if is_stopped(pid):
-                _send(pid, parent, _signal.SIGCONT)
+        moving = {pid for pid, _ in self._members(tree) if not is_stopped(pid)}
+        self._to_each(tree, moving, _signal.SIGCONT)
 
     def signal(self, tree: Tree, number: int, to: str) -> None:
         """Signal the main process, or everything."""
-        if to == "main":
-            if tree.status is None:
-                send_to_child(tree.pid, number)
-            return
-        self._look()
-        for pid, parent in self._members(tree):
-            _send(pid, parent, number)
+        if to == "tree":
+            self._to_each(tree, set(), number)
+        elif tree.status is None:
+            send_to_child(tree.pid, number)
 
     def _members(self, tree: Tree) -> list[tuple[bytes, bytes]]:
         """Return its processes with their parents, b"" for the keeper's own children."""
@@ -263,7 +273,7 @@ class Trees:
         if tree.deadline is None:
             tree.deadline = now + tree.grace
         if tree.deadline > now:
-            self._ask_each(tree, self._members(tree))
+            self._ask_all(tree)
             tree.look_at = tree.deadline
             return False
         self._kill(tree, left)
