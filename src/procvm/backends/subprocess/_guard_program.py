@@ -62,13 +62,14 @@ def _listen(host: int) -> tuple[dict[str, tuple[int, int]], str]:
 
 
 def _take_away(guarded: dict[str, tuple[int, int]], program: str) -> None:
-    from _members import HAS_PROC, Member, members, send, start_of  # type: ignore[import-not-found] # noqa: PLC0415 - the folder of this script is on the path
+    from _members import HAS_PROC, members_of_all, send, start_of  # type: ignore[import-not-found] # noqa: PLC0415 - the folder of this script is on the path
 
+    # What is known by its number goes at once, however many processes there are to look at.
+    for pid, start in guarded.values():
+        if pid and (not HAS_PROC or start_of(pid) == start):
+            with contextlib.suppress(OSError):
+                os.killpg(pid, signal.SIGKILL)
     if not HAS_PROC:  # then the groups are all that can be seen from here
-        for pid, _ in guarded.values():
-            if pid:
-                with contextlib.suppress(OSError):
-                    os.killpg(pid, signal.SIGKILL)
         return
     is_starting = any(pid == 0 for pid, _ in guarded.values())
     clean, wait, began = 0, _FIRST_PASS, time.monotonic()
@@ -78,16 +79,11 @@ def _take_away(guarded: dict[str, tuple[int, int]], program: str) -> None:
         clean += 1
         if is_starting and program and _is_copy_left(program):
             clean, wait, least = 0, _SLOWEST_PASS, time.monotonic() + _FOR_A_START
-        for vm_id, (pid, start) in guarded.items():
-            now = start_of(pid) if pid else None
-            # a group's number is not reused while it has members
-            is_ours = pid != 0 and now in (None, start)
-            left = members(pid if is_ours else None, vm_id).left
-            if pid and now == start:
-                left.append(Member(pid, start, ""))
-            for member in left:
-                clean = 0
-                send(member, signal.SIGKILL)
+        # a group's number is not reused while it has members
+        roots = {pid for pid, start in guarded.values() if pid and start_of(pid) in (None, start)}
+        for member in members_of_all(roots, guarded):
+            clean = 0
+            send(member, signal.SIGKILL)
         time.sleep(wait)
 
 
