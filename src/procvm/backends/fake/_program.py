@@ -98,7 +98,8 @@ class FakeProgram:
         ready_after: When its ready probe passes, after its start; ``probes.log`` passes by its
             output alone, and ``probes`` here decides instead.
         output: What it writes: (seconds after its start, stream, text).
-        exit_after: When it ends by itself, after its start; None: never.
+        exit_after: When it ends by itself, after its start; None: never, and then the two that
+            follow have no effect.
         exit_code: With what code.
         exit_signal: By what signal, instead of a code.
         ignores: Signals that it does not hear; SIGKILL is always heard.
