@@ -91,6 +91,8 @@ class HealthReport:
         total = "1 VM" if self.total == 1 else f"{self.total} VMs"
         if self.status == "good":
             return f"good: {total}" if self.total else "good"
+        if not self.total:  # a client was told no more
+            return self.status
         words = "; ".join(map(str, self.unhealthy))
         return f"{self.status}: {len(self.unhealthy)} of {total}: {words}"
 

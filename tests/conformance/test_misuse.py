@@ -17,6 +17,7 @@ from procvm import (
     DuplicateNameError,
     FakeBackend,
     FakeProgram,
+    HealthReport,
     ProgramNotFoundError,
     StartError,
     StopPolicy,
@@ -30,6 +31,7 @@ from procvm import (
     probes,
 )
 from procvm.backends.fake import _backend as fake_backend
+from procvm.protocol import Dispatcher
 
 LONG = ["sleep", "1000"]
 
@@ -276,3 +278,23 @@ def test_one_configuration_is_not_several(manager: VMManager, configs: Any) -> N
 def test_a_seed_is_no_script() -> None:
     with pytest.raises(ConfigError, match=r"seed=.*program"):
         FakeBackend({"web": FakeProgram()})  # type: ignore[arg-type] # what is refused
+
+
+def test_a_wrong_configuration_among_several_is_named(manager: VMManager) -> None:
+    good = {"name": "web", "command": LONG}
+    wrong = {"name": "api", "command": LONG, "ready": {"kind": "tcp", "port": "80"}}
+    with pytest.raises(ExceptionGroup) as caught:
+        manager.allocate_all([good, wrong, {"command": LONG}])
+    notes = [error.__notes__ for error in caught.value.exceptions]
+    assert notes == [["in configs[1], the VM 'api'"], ["in configs[2]"]]
+    assert manager.list() == []
+
+
+def test_the_class_of_a_manager_dispatches_nothing() -> None:
+    with pytest.raises(ConfigError, match=r"manager=.*must be one: VMManager\(\)"):
+        Dispatcher(VMManager)  # type: ignore[arg-type] # what is refused
+
+
+def test_a_report_without_vms_says_its_status_alone() -> None:
+    assert str(HealthReport("bad", 0, ())) == "bad"
+    assert str(HealthReport("good", 0, ())) == "good"

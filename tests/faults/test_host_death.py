@@ -98,6 +98,36 @@ def test_51_52_nothing_outlives_its_host(death: str, containment: str) -> None:
                 os.kill(int(worker), signal.SIGKILL)
 
 
+POLITE = """
+import signal, sys, time
+from procvm import SubprocessBackend, VMConfig, VMManager
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+with VMManager(SubprocessBackend(sys.argv[1])) as manager:
+    trap = "trap 'echo polite > $0; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    vm = manager.allocate(VMConfig("x", ["sh", "-c", trap, sys.argv[2]]))
+    next(manager.follow(vm))
+    print(flush=True)
+    while True:
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("containment", ["tree", "group"])
+def test_52_a_host_that_makes_its_sigterm_an_exit_asks_its_vms(
+    containment: str, tmp_path: Path
+) -> None:
+    flag = tmp_path / "polite"
+    with subprocess.Popen(
+        [sys.executable, "-c", POLITE, containment, str(flag)], stdout=subprocess.PIPE
+    ) as host:
+        assert host.stdout is not None
+        host.stdout.readline()
+        host.terminate()
+        assert host.wait(60) == 143
+    assert flag.read_text() == "polite\n"
+
+
 ALLOCATING = """
 import sys
 from procvm import *

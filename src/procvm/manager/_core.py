@@ -126,13 +126,16 @@ class Core:
         if isinstance(configs, (VMConfig, Mapping, str)):
             raise ConfigError("configs", configs, "must be several, in a list: allocate takes one")
         errors: list[Exception] = []
-        for config in configs:
+        for number, config in enumerate(configs):
             try:
                 if errors:
                     self._looked_at(config)
                 else:
                     tickets.append(self.allocate(config))
             except (ConfigError, DuplicateNameError, StartError) as e:
+                if isinstance(e, ConfigError):  # the others name it themselves
+                    name = config.get("name") if isinstance(config, Mapping) else None
+                    e.add_note(f"in configs[{number}]" + (f", the VM {name!r}" if name else ""))
                 errors.append(e)
         if errors:
             raise ExceptionGroup("not all VMs could be started", errors)

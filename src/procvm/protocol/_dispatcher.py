@@ -73,6 +73,8 @@ class Dispatcher:
     def __init__(
         self, manager: Verbs, *, dialect: Dialect = "documented", policy: Policy | None = None
     ) -> None:
+        if isinstance(manager, type):
+            raise ConfigError("manager", manager, f"must be one: {manager.__name__}()")
         if inspect.iscoroutinefunction(getattr(type(manager), "allocate", None)):
             raise ConfigError(
                 "manager", manager, "must be a VMManager: nobody awaits its verbs here"

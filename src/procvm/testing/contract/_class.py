@@ -26,7 +26,7 @@ class BackendContract:
 
     Attributes:
         patience: How many seconds the backend may take to tell what it must.
-        does_not_apply: Names of checks that cannot apply, with or without "test_", each with the
+        does_not_apply: Names of checks that cannot apply, with or without ``test_``, each with the
             reason; these are skipped. A name that no check has is an error of the class.
     """
 
