@@ -9,7 +9,10 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +28,15 @@ def marked(vm_id: str) -> list[int]:
                 continue
             if f"PROCVM_VM={vm_id}".encode() in environ and state not in "ZX":
                 found.append(int(entry.name))
+    return found
+
+
+def until(holds: Callable[[], Any], *, pause: float = 0.01) -> Any:
+    """Look again and again until ``holds``: what is nobody's child has no event to wait for."""
+    deadline = time.monotonic() + 30
+    while not (found := holds()):
+        assert time.monotonic() < deadline
+        time.sleep(pause)
     return found
 
 
@@ -87,10 +99,7 @@ def test_51_52_nothing_outlives_its_host(death: str, containment: str) -> None:
                 host.stdin.flush()
             if death != "self":  # the same process, living on as another program
                 host.wait(60)
-            deadline = time.monotonic() + 30
-            while marked(vm_id) and time.monotonic() < deadline:
-                time.sleep(0.01)  # the guard is nobody's child now: there is no event to wait for
-            assert marked(vm_id) == []
+            until(lambda: not marked(vm_id))
             assert (host.poll() is None) == (death == "self")
         finally:
             host.kill()
@@ -149,9 +158,7 @@ def test_51_a_host_killed_while_it_allocates_leaves_nothing(
         ) as host:
             assert host.stdout is not None
             host.stdout.readline()
-            deadline = time.monotonic() + 30
-            while not carrying(mark) and time.monotonic() < deadline:
-                pass  # until it has begun to
+            until(partial(carrying, mark), pause=0)  # it has begun to
             time.sleep(0.0007 * number)  # any moment of one that follows
             assert helpers_of(host.pid)
             host.kill()
@@ -164,10 +171,7 @@ def until_helped(host: int) -> None:
 
     To look for its programs alone is too early: one that is about to exec shows no mark yet.
     """
-    deadline = time.monotonic() + 30
-    while helpers_of(host) and time.monotonic() < deadline:
-        time.sleep(0.01)  # nobody's child: there is no event to wait for
-    assert helpers_of(host) == []
+    until(lambda: not helpers_of(host))
 
 
 def helpers_of(host: int) -> list[str]:
@@ -212,11 +216,7 @@ def test_51_a_start_that_is_long_before_its_exec_is_taken_away_as_well() -> None
     ) as host:
         assert host.stdout is not None
         host.stdout.readline()
-        deadline = time.monotonic() + 30
-        while not copies_of(host.pid) and time.monotonic() < deadline:
-            time.sleep(0.001)  # until it has forked
-        assert copies_of(host.pid)
-        (copy,) = copies_of(host.pid)
+        (copy,) = until(lambda: copies_of(host.pid))  # it has forked
         host.kill()
         host.wait()
     until_helped(host.pid)
