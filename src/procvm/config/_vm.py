@@ -144,7 +144,7 @@ def _path(value: Any) -> str:
 def _env(value: Any) -> Environment:
     if isinstance(value, Environment):
         return value
-    if not isinstance(value, Mapping):
+    if not isinstance(value, (dict, Mapping)):
         why = "must be a mapping of text to text, {'PORT': '8000'} say"
         raise ConfigError("env", f"<{type(value).__name__}>", why)
     items = dict(value)
@@ -162,7 +162,7 @@ def _env(value: Any) -> Environment:
 def _inherit(value: Any) -> bool | tuple[str, ...]:
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) or not isinstance(value, Sequence):
+    if isinstance(value, str) or not isinstance(value, (tuple, list, Sequence)):
         raise ConfigError("inherit_env", value, "must be True, False or a list of names")
     if not all(isinstance(n, str) and n and "=" not in n for n in value):
         raise ConfigError("inherit_env", value, "every name must be text, without '='")
@@ -209,7 +209,7 @@ def _of(kind: type, example: str) -> Any:
 def _codes(value: Any) -> tuple[int, ...]:
     if isinstance(value, (set, frozenset)):
         value = sorted(value, key=repr)
-    if isinstance(value, str) or not isinstance(value, Sequence):
+    if isinstance(value, str) or not isinstance(value, (tuple, list, Sequence)):
         raise ConfigError("success_codes", value, "must be a sequence of exit codes, [0] say")
     if not all(isinstance(c, int) and not isinstance(c, bool) and 0 <= c <= 255 for c in value):  # noqa: PLR2004 - a byte
         raise ConfigError("success_codes", value, "every exit code must be 0 to 255")

@@ -23,7 +23,6 @@ from ..lifecycle import (
     AlivePassed,
     ArmReady,
     ArmRestart,
-    Disarm,
     Effect,
     Event,
     Exited,
@@ -31,6 +30,7 @@ from ..lifecycle import (
     InterruptReset,
     Lost,
     Moment,
+    Quiet,
     ReadyFailed,
     ReadyPassed,
     ReadyTimedOut,
@@ -45,7 +45,6 @@ from ..lifecycle import (
     Survived,
     Tell,
     Then,
-    Unwatch,
     Watch,
     advance,
     begin,
@@ -287,7 +286,11 @@ class Engine:
         if probe is not None:
             self.backend.watch(entry.key, effect.role, probe)
 
-    def _unwatch(self, entry: Entry, _: Unwatch) -> None:
+    def _quiet(self, entry: Entry, _: Quiet) -> None:
+        if entry.timers:
+            for timer in entry.timers:
+                timer.cancel()
+            entry.timers.clear()
         config = entry.record.config
         if config.ready is not None:
             self.backend.unwatch(entry.key, "ready")
@@ -299,11 +302,6 @@ class Engine:
 
     def _arm_restart(self, entry: Entry, effect: ArmRestart) -> None:
         self._arm(entry, effect.seconds, RestartDue())
-
-    def _disarm(self, entry: Entry, _: Disarm) -> None:
-        for timer in entry.timers:
-            timer.cancel()
-        entry.timers.clear()
 
     def _arm(self, entry: Entry, seconds: float, event: Event) -> None:
         key = entry.key
@@ -332,8 +330,8 @@ class Engine:
             )  # fmt: skip
 
     _acts: ClassVar[dict[type[Effect], Callable[[Engine, Entry, Any], None]]] = {
-        Spawn: _spawn, Stop: _stop, Watch: _watch, Unwatch: _unwatch,
-        ArmReady: _arm_ready, ArmRestart: _arm_restart, Disarm: _disarm,
+        Spawn: _spawn, Stop: _stop, Watch: _watch, Quiet: _quiet,
+        ArmReady: _arm_ready, ArmRestart: _arm_restart,
     }  # fmt: skip
 
     # --- answers -----------------------------------------------------------------------

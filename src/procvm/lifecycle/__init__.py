@@ -12,7 +12,6 @@ from ._record import (
     AlivePassed,
     ArmReady,
     ArmRestart,
-    Disarm,
     Effect,
     Event,
     Exited,
@@ -20,6 +19,7 @@ from ._record import (
     InterruptReset,
     Lost,
     Moment,
+    Quiet,
     ReadyFailed,
     ReadyPassed,
     ReadyTimedOut,
@@ -36,16 +36,15 @@ from ._record import (
     Survived,
     Tell,
     Then,
-    Unwatch,
     Watch,
 )  # fmt: skip
 from ._table import ROWS, Row
 
 __all__ = [
-    "ROWS", "AliveFailed", "AlivePassed", "ArmReady", "ArmRestart", "Disarm", "Effect", "Event",
-    "Exited", "Gone", "InterruptReset", "Lost", "Moment", "ReadyFailed", "ReadyPassed",
+    "ROWS", "AliveFailed", "AlivePassed", "ArmReady", "ArmRestart", "Effect", "Event",
+    "Exited", "Gone", "InterruptReset", "Lost", "Moment", "Quiet", "ReadyFailed", "ReadyPassed",
     "ReadyTimedOut", "Record", "Remove", "Reset", "RestartDue", "Row", "Said", "Spawn", "Start",
-    "StartFailed", "Started", "Stop", "Survived", "Tell", "Then", "Unwatch", "Watch", "advance",
+    "StartFailed", "Started", "Stop", "Survived", "Tell", "Then", "Watch", "advance",
     "begin", "is_final", "outcome", "refuses",
 ]  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..config import VMConfig
 from ..facts import VMState
-from ._record import Effect, Event, Moment, Record, Reset, Spawn, Tell, Then, changed
+from ._record import Effect, Event, Moment, Record, Reset, Spawn, Tell, Then, changed, draft_of
 from ._steps import GUARDS, STEPS
 from ._table import ROWS
 
@@ -44,12 +44,12 @@ def _taken(
     record: Record, event: Event, now: Moment, steps: tuple[Step, ...], following: VMState
 ) -> tuple[Record, tuple[Effect, ...]]:
     effects: list[Effect] = []
-    was = record.state
+    draft = draft_of(record)
     for step in steps:
-        record, more = step(record, event, now)
+        draft, more = step(draft, event, now)
         effects += more
-    since = record.since if following is was else now.wall
-    return changed(record, state=following, since=since), tuple(effects)
+    since = record.since if following is record.state else now.wall
+    return changed(draft, state=following, since=since), tuple(effects)
 
 
 def refuses(record: Record, event: Event) -> bool:

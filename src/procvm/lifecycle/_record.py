@@ -16,7 +16,6 @@ __all__ = [
     "AlivePassed",
     "ArmReady",
     "ArmRestart",
-    "Disarm",
     "Effect",
     "Event",
     "Exited",
@@ -24,6 +23,7 @@ __all__ = [
     "InterruptReset",
     "Lost",
     "Moment",
+    "Quiet",
     "ReadyFailed",
     "ReadyPassed",
     "ReadyTimedOut",
@@ -40,9 +40,9 @@ __all__ = [
     "Survived",
     "Tell",
     "Then",
-    "Unwatch",
     "Watch",
     "changed",
+    "draft_of",
 ]  # fmt: skip
 
 
@@ -113,15 +113,21 @@ class Record:
         return self.state in (VMState.EXITED, VMState.REMOVED)
 
 
+def draft_of(record: Record) -> Record:
+    """Return a copy that ``changed`` may write on until it is published."""
+    draft = object.__new__(Record)
+    object.__setattr__(draft, "__dict__", record.__dict__.copy())  # a third of update's time
+    return draft
+
+
 if TYPE_CHECKING:
     changed = attrs.evolve  # the type checker knows its fields
 else:
 
-    def changed(record: Record, **changes: object) -> Record:
-        """Return a copy of ``record`` with ``changes``: attrs.evolve in a tenth of its time."""
-        new = object.__new__(Record)
-        new.__dict__.update(record.__dict__, **changes)
-        return new
+    def changed(draft: Record, **changes: object) -> Record:
+        """Return ``draft`` with ``changes`` written on it: one copy serves a whole transition."""
+        draft.__dict__.update(changes)
+        return draft
 
 
 @attrs.frozen
@@ -268,8 +274,8 @@ class ArmRestart(Effect):
 
 
 @attrs.frozen
-class Disarm(Effect):
-    """Forget both timers."""
+class Quiet(Effect):
+    """Forget both timers, and stop asking every probe."""
 
 
 @attrs.frozen
@@ -277,11 +283,6 @@ class Watch(Effect):
     """Ask the probe of this role."""
 
     role: str
-
-
-@attrs.frozen
-class Unwatch(Effect):
-    """Stop asking every probe."""
 
 
 @attrs.frozen

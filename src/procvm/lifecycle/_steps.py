@@ -1,7 +1,7 @@
 """Guards and steps: the named small parts that the table's rows are made of.
 
-A guard looks at (record, event, now). A step returns a changed record and its effects; the
-row's next state is set by ``advance`` before the steps run.
+A guard looks at (record, event, now). A step returns the record changed, which is a draft of
+``advance``'s own, and its effects; ``advance`` sets the row's next state after the last step.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from ..probes import Log, Notify, Probe
 from ._record import (
     ArmReady,
     ArmRestart,
-    Disarm,
     Effect,
     Moment,
+    Quiet,
     Record,
     Spawn,
     Start,
     Stop,
     Tell,
     Then,
-    Unwatch,
     Watch,
     changed,
 )  # fmt: skip
@@ -35,6 +34,9 @@ from ._restarts import next_delay, restarts_used_up, streak_now
 __all__ = ["GUARDS", "STEPS"]
 
 Change = tuple[Record, tuple[Effect, ...]]
+
+_QUIET = Quiet()
+_START: tuple[Effect, ...] = (_QUIET, Spawn())
 
 
 def _asked(record: Record) -> bool:
@@ -100,7 +102,7 @@ def _be_running(record: Record, event: Any, now: Moment) -> Change:
         record, reason=f"ready: {words}" if words else "running", is_troubled=False,
         is_unhealthy=False, failures=0, failure=None, words="",
     )  # fmt: skip
-    effects: tuple[Effect, ...] = (Disarm(), Unwatch(), Tell("ready", record.reason))
+    effects: tuple[Effect, ...] = (_QUIET, Tell("ready", record.reason))
     if record.config.alive is not None:
         effects = (*effects, Watch("alive"))
     return record, effects
@@ -126,7 +128,7 @@ def _note_exit(record: Record, event: Any, now: Moment) -> Change:
         record, pid=None, exit=end, has_tree=not getattr(event, "tree_gone", True),
         reason=f"the program {end}" + (f": {why}" if why else ""),
     )  # fmt: skip
-    return record, (Disarm(), Unwatch(), Tell("exited", record.reason))
+    return record, (_QUIET, Tell("exited", record.reason))
 
 
 def _keep_failure(record: Record, event: Any, now: Moment) -> Change:
@@ -149,7 +151,7 @@ def _keep_failure(record: Record, event: Any, now: Moment) -> Change:
         if record.exit is not None and record.exit.code == 0:
             why += " (does it put itself into the background?)"
         kept = ExitedBeforeReadyError(why + said, **facts)
-    return changed(record, failure=kept, reason=kept.why, is_troubled=True), (Disarm(), Unwatch())
+    return changed(record, failure=kept, reason=kept.why, is_troubled=True), (_QUIET,)
 
 
 def _unheard(probe: Probe | None) -> str:
@@ -174,7 +176,7 @@ def _stop(record: Record, event: Any, now: Moment) -> Change:
         (Tell("stopping", f"to {record.then}"),) if not record.survivors else ()
     )
     record = changed(record, survivors=(), reason=f"stopping, then {record.then}")
-    return record, (Disarm(), Unwatch(), Stop(seconds), *told)
+    return record, (_QUIET, Stop(seconds), *told)
 
 
 def _hurry(record: Record, event: Any, now: Moment) -> Change:
@@ -222,7 +224,7 @@ def _spawn(start: Start) -> Callable[[Record, Any, Moment], Change]:
             record = changed(
                 record, restarts=record.restarts + 1, restarted=kept, streak=record.streak + 1
             )
-        return record, (Disarm(), Spawn())
+        return record, _START
 
     return step
 
@@ -234,7 +236,7 @@ def _be_removed(record: Record, event: Any, now: Moment) -> Change:
     record = changed(
         record, then=None, pid=None, has_tree=False, is_due=False, survivors=(), reason=reason
     )
-    return record, (Disarm(), Unwatch(), Tell("removed", record.reason))
+    return record, (_QUIET, Tell("removed", record.reason))
 
 
 def _note_gone(record: Record, event: Any, now: Moment) -> Change:
@@ -244,7 +246,7 @@ def _note_gone(record: Record, event: Any, now: Moment) -> Change:
 def _note_lost(record: Record, event: Any, now: Moment) -> Change:
     end = Exit(None, None, now.wall, expected=_asked(record))
     record = changed(record, pid=None, exit=end, has_tree=False, reason=event.why)
-    return record, (Disarm(), Unwatch(), Tell("exited", event.why))
+    return record, (_QUIET, Tell("exited", event.why))
 
 
 def _note_survivors(record: Record, event: Any, now: Moment) -> Change:

@@ -103,7 +103,7 @@ class Core:
     def _looked_at(self, config: VMConfig | Mapping[str, Any]) -> tuple[VMConfig, Plan]:
         self.check("allocate")
         if not isinstance(config, VMConfig):
-            if not isinstance(config, Mapping):
+            if not isinstance(config, (dict, Mapping)):  # in this order: an ABC is slow
                 raise ConfigError(
                     "config", config, "must be a VMConfig or a mapping of its fields"
                 )

@@ -55,6 +55,8 @@ class PlainCopy:
 
     def _copy(self, value: Any) -> Any:
         kind = type(value)
+        if kind is dict:
+            return self._container(value, is_dict=True)
         if kind is str:
             if value.isascii() or _encodes(value):
                 return value
@@ -102,7 +104,10 @@ class PlainCopy:
                 break
             if type(key) is not str or key in copy or not (key.isascii() or _encodes(key)):
                 key = self._key(key, copy)  # noqa: PLW2901 - the same key, as text
-            if type(item) is str and item.isascii():  # most are
+            kind = type(item)
+            if item is None or (kind is str and item.isascii()) or (
+                kind is float and math.isfinite(item)
+            ):  # most are  # fmt: skip
                 copy[key] = item
                 continue
             self._at.append(key)

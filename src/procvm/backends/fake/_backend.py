@@ -144,7 +144,7 @@ class FakeBackend(Backend):
         with self._lock:
             end = self._clock.now + seconds
             while (at := self._clock.next_at()) is not None and at <= end:
-                self._step()
+                self._step(at)
             self._clock.now = max(self._clock.now, end)
 
     def crash(self, vm: Any, code: int | None = 1, *, signal: int | str | None = None) -> None:
@@ -196,7 +196,7 @@ class FakeBackend(Backend):
                 self._calls.popleft()()
         finally:
             self._busy = None
-        if not self._is_delivering:
+        if self._queues and not self._is_delivering:
             self._is_delivering = True
             try:
                 for queue in tuple(self._queues):
@@ -204,15 +204,17 @@ class FakeBackend(Backend):
             finally:
                 self._is_delivering = False
 
-    def _step(self) -> None:
-        moment = self._clock.next_at()
+    def _step(self, moment: float) -> None:
+        """Let happen what comes next, at ``moment``; the caller holds the lock."""
         self._steps = self._steps + 1 if moment == self._moment else 0
         self._moment = moment
         if self._steps > _MOST_AT_ONE_MOMENT:
             self._steps = 0
             why = "so much happens at one moment that time stands still: a restart without delay?"
             raise RuntimeError(why)
-        self.post(self._clock.pop())
+        self._calls.append(self._clock.pop())
+        if self._busy is None:
+            self._run()
 
     def waiter(self) -> Waiter:
         """See Backend."""
@@ -237,7 +239,7 @@ class FakeBackend(Backend):
                     return False
                 if at is None:
                     raise RuntimeError("nothing could ever happen")
-                self._step()
+                self._step(at)
             return True
 
     def call_later(self, delay: float, call: Callable[[], None]) -> FakeTimer:
@@ -258,7 +260,7 @@ class FakeBackend(Backend):
 
     def chance(self) -> float:
         """See Backend."""
-        return self._random.uniform(-1.0, 1.0)
+        return 2.0 * self._random.random() - 1.0
 
     def listen(self, callback: Callable[[Any], None], *, name: str) -> Listener:  # noqa: ARG002 - no thread to name
         """See Backend."""

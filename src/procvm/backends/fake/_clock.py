@@ -39,7 +39,7 @@ class Clock:
     def call_later(self, delay: float, call: Callable[[], None]) -> FakeTimer:
         """Run ``call`` when time has moved ``delay`` seconds."""
         self._number += 1
-        timer = FakeTimer(self, self.now + max(0.0, delay), call)
+        timer = FakeTimer(self, self.now + delay if delay > 0 else self.now, call)
         heapq.heappush(self._heap, (timer.at, self._number, timer))
         return timer
 

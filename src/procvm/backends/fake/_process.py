@@ -128,6 +128,8 @@ class FakeProcess:
 
     def end_silently(self) -> None:
         """Let nothing more come of it."""
+        if self.is_over:
+            return
         self.is_over = True
         self._watched.clear()
         for timer in self._timers:
@@ -140,7 +142,7 @@ class FakeProcess:
         deaf = number in self.program.ignores and number != signals.SIGKILL
         if self.is_over or deaf or number not in _DEADLY or self.pid is None:
             return
-        if number == signals.SIGKILL:
+        if number == signals.SIGKILL or not self.program.stop_takes:
             self.end(None, number)
         elif not self._is_ending:
             self._is_ending = True
@@ -159,5 +161,10 @@ class FakeProcess:
         if self._kill is None or self._kill.at > due:
             if self._kill is not None:
                 self._kill.cancel()
-            self.signal(self.plan.config.stop.signal)
-            self._kill = self._clock.call_later(grace, lambda: self.signal(signals.SIGKILL))
+            if self._lives_on():
+                self._kill = self._clock.call_later(grace, lambda: self.signal(signals.SIGKILL))
+
+    def _lives_on(self) -> bool:
+        """Send its stop signal; whether that did not end it at once."""
+        self.signal(self.plan.config.stop.signal)
+        return not self.is_over
