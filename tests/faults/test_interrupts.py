@@ -100,3 +100,64 @@ def test_56_an_interrupt_that_ended_no_system_call_is_heard_soon() -> None:
         check=False,
     )
     assert done.stdout == "interrupted\n", done.stderr
+
+
+CLOSING = """
+import signal, sys, threading
+from procvm import SubprocessBackend, VMConfig, VMManager, probes
+
+deaf = '''
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+print("deaf", flush=True)
+signal.sigwait([signal.SIGTERM])
+print("asked", flush=True)
+signal.pause()
+'''
+
+def threads():
+    return {thread for thread in threading.enumerate() if thread.name.startswith("procvm")}
+
+manager = VMManager(SubprocessBackend(sys.argv[1]))
+manager.subscribe(print)
+vm = manager.allocate(
+    VMConfig("deaf", [sys.executable, "-c", deaf], ready=probes.log("deaf"))
+)
+
+def interrupt():  # once it was asked to end, so its whole grace is left
+    for line in manager.follow(vm):
+        if str(line) == "asked":
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            return
+
+teller = threading.Thread(target=interrupt)
+teller.start()
+try:
+    manager.close(grace=float(sys.argv[2]))
+except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+print(manager, file=sys.stderr)
+teller.join()
+if sys.argv[3] == "again":
+    manager.close(grace=0)
+for thread in threads():  # it ends by itself, and so do its helpers
+    thread.join()
+print(manager, manager.history()[-1].kind, file=sys.stderr)
+sys.stdout.flush()
+"""
+
+
+@pytest.mark.parametrize(("grace", "then"), [("1", "nothing"), ("1000", "again")])
+@pytest.mark.parametrize("containment", ["tree", "group"])
+def test_56_an_interrupted_close_goes_on_to_its_end(
+    containment: str, grace: str, then: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSING, containment, grace, then],
+        timeout=60,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = ["interrupted", "<VMManager closing, with 1 VM>", "<VMManager closed> removed"]
+    assert done.stderr.splitlines() == told, done.stderr

@@ -56,6 +56,11 @@ class Ticket:
         """Whether it was answered, and not with an error."""
         return self.is_settled and self._error is None
 
+    @property
+    def error(self) -> BaseException | None:
+        """What it was answered with, if that was an error."""
+        return self._error
+
     def result(self) -> Any:
         """Return the answer, or raise it."""
         if self._error is not None:

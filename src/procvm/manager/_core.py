@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from ..backends import Backend, Listener, Plan
+from ..backends import Backend, Listener, Plan, Waiter
 from ..config import VMConfig
 from ..engine import Engine, Ticket
 from ..errors import (
@@ -56,6 +56,8 @@ class Core:
         self._listening = threading.Lock()
         self._close_ticket: Ticket | None = None
         self._tickets: list[Ticket] = []
+        self._untold: list[StopError] = []
+        self._ended: Waiter | None = None  # of an interrupted close, which goes on behind
         self.forgotten: tuple[VM, ...] = ()  # what ran when nothing held the manager any more
         _open.add(self)
         for told in _witnesses.copy():
@@ -227,42 +229,68 @@ class Core:
 
     def close(self, grace: float | None) -> list[StopError]:
         """Remove everything and end the backend; return what could not be stopped."""
-        if os.getpid() != self.owner or self.is_closed:
+        if os.getpid() != self.owner:
             return []
-        self._check_thread("close")
-        if self.engine.is_closing and grace is not None:  # another waits, or was interrupted
-            with contextlib.suppress(StartError):  # no loop could be had: nothing was started
-                self.backend.post(lambda: self.engine.close([], grace))
-        ticket = Ticket(self.backend, "close")
-        with self._closing:  # one waits at a time: the next finds it closed
-            errors = [] if self.is_closed else self._finish_closing(ticket, grace)
-        end = time.monotonic() + _LAST_PATIENCE
-        for listener in self.engine.listeners:  # without the lock: a callback may close as well
-            listener.join(max(0.0, end - time.monotonic()))
+        if not self.is_closed:
+            self._check_thread("close")
+            if self.engine.is_closing and grace is not None:  # another waits, or was interrupted
+                with contextlib.suppress(StartError):  # no loop could be had: nothing was started
+                    self.backend.post(lambda: self.engine.close([], grace))
+            try:
+                if self._ended is not None:
+                    self.backend.block(self._ended, None)
+                self._finish_closing(grace)
+            except Exception:
+                raise
+            except BaseException:
+                self._go_on_closing()
+                raise
+            end = time.monotonic() + _LAST_PATIENCE
+            for (
+                listener
+            ) in self.engine.listeners:  # without the lock: a callback may close as well
+                listener.join(max(0.0, end - time.monotonic()))
+        errors, self._untold = self._untold, []
         return errors
 
-    def _finish_closing(self, ticket: Ticket, grace: float | None) -> list[StopError]:
-        self.engine.is_closing = True
-        if self._close_ticket is None:  # else an interrupted close has begun it
-            try:
-                self.backend.post(lambda: self._begin_closing(ticket, grace))
-            except StartError:  # no loop could be had: then nothing was ever started
-                ticket.settle()
-            self._close_ticket = ticket
-        self.backend.block(self._close_ticket.waiter, None)
-        errors = []
-        for removal in list(self._tickets):
-            try:
+    def _finish_closing(self, grace: float | None) -> None:
+        ticket = Ticket(self.backend, "close")
+        with self._closing:  # one waits at a time: the next finds it closed
+            if self.is_closed:
+                return
+            self.engine.is_closing = True
+            if self._close_ticket is None:  # else an interrupted close has begun it
+                try:
+                    self.backend.post(lambda: self._begin_closing(ticket, grace))
+                except StartError:  # no loop could be had: then nothing was ever started
+                    ticket.settle()
+                self._close_ticket = ticket
+            self.backend.block(self._close_ticket.waiter, None)
+            for removal in self._tickets:
                 self.backend.block(removal.waiter, None)
-                removal.result()
-            except StopError as e:
-                errors.append(e)
-        self.is_closed = True
-        for listener in self.engine.listeners:
-            listener.stop()
-        self.backend.close()
-        _open.discard(self)
-        return errors
+            self._untold = [e for t in self._tickets if isinstance(e := t.error, StopError)]
+            self.is_closed = True
+            for listener in self.engine.listeners:
+                listener.stop()
+            self.backend.close()
+            _open.discard(self)
+
+    def _go_on_closing(self) -> None:
+        """Finish an interrupted close behind its caller: nobody may ever close again."""
+        is_virtual = self.backend.capabilities.containment == "virtual"  # it has nothing to end
+        if self.is_closed or not self.engine.is_closing or self._ended is not None or is_virtual:
+            return
+        ended = self.backend.waiter()
+
+        def finish() -> None:
+            try:
+                self._finish_closing(None)
+            finally:
+                ended.set()
+
+        with contextlib.suppress(RuntimeError):  # the interpreter ends: it closes what is open
+            threading.Thread(target=finish, name="procvm-closing", daemon=True).start()
+            self._ended = ended
 
     def _begin_closing(self, ticket: Ticket, grace: float | None) -> None:
         self.engine.close(self._tickets, grace)

@@ -55,7 +55,9 @@ def rows_of(core: Core) -> list[dict[str, Any]]:
 
 def title_of(core: Core, title: str) -> str:
     """Return what a manager is called."""
-    return f"{title} (closed)" if core.is_closed else title
+    if core.is_closed:
+        return f"{title} (closed)"
+    return f"{title} (closing)" if core.engine.is_closing else title
 
 
 def html_of(core: Core, title: str) -> str:

@@ -76,7 +76,8 @@ class VMManager:
         if self._core.is_closed:
             return "<VMManager closed>"
         count = len(self._core.engine.entries)
-        return f"<VMManager with {count} VM{'' if count == 1 else 's'}>"
+        closing = "closing, " if self._core.engine.is_closing else ""
+        return f"<VMManager {closing}with {count} VM{'' if count == 1 else 's'}>"
 
     def _repr_html_(self) -> str:
         """Show its VMs in a notebook, from snapshots; it asks no process and may be closed."""
@@ -361,7 +362,8 @@ class VMManager:
         """Remove every VM, side by side, and end the backend; again is silent.
 
         Subscribers have heard of it all when it returns, unless they take seconds for it.
-        Interrupted, the removals go on; again waits for them, a shorter ``grace`` hurries them.
+        Interrupted, it goes on in the background to its end; again waits for that, and a shorter
+        ``grace`` hurries it.
 
         Raises:
             ExceptionGroup: StopErrors, for what is alive after SIGKILL.
