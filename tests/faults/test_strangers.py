@@ -19,6 +19,7 @@ from procvm import (
     VM,
     ExitedBeforeReadyError,
     ReadyTimeoutError,
+    StartInterruptedError,
     SubprocessBackend,
     VMConfig,
     VMManager,
@@ -27,6 +28,7 @@ from procvm import (
 )  # fmt: skip
 from procvm.backends.base import Plan
 from procvm.backends.subprocess.probing import Strangers
+from procvm.backends.subprocess.probing._strangers import Neighbours
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="whose a socket is, /proc tells")
 
@@ -166,6 +168,21 @@ def test_a_program_whose_port_is_taken_was_never_ready(manager: VMManager, tmp_p
     assert manager.list() == []
 
 
+class Alone:
+    """A tree without neighbours."""
+
+    main = None
+
+    def __init__(self, pids: tuple[int, ...]) -> None:
+        self._pids = pids
+
+    def pids(self) -> tuple[int, ...]:
+        return self._pids
+
+    def neighbours(self) -> Neighbours:
+        return {}
+
+
 @pytest.mark.parametrize("is_collected", [True, False])
 def test_a_stranger_answers_for_nobody_who_has_ended(is_collected: bool) -> None:
     """A program that a taken port has ended was never ready, in no moment of its end."""
@@ -176,7 +193,7 @@ def test_a_stranger_answers_for_nobody_who_has_ended(is_collected: bool) -> None
         probe = probes.tcp(one.port)
         plan = Plan(VMConfig("x", "true"), "/", directory="/")
         for pids in ((), (ended.pid,)):
-            strangers = Strangers((probe,), plan, lambda pids=pids: pids)  # type: ignore[misc]
+            strangers = Strangers((probe,), plan, Alone(pids))
             assert strangers.judged(probe, (True, "connected"))[0] is False
 
 
@@ -255,3 +272,44 @@ while True:
         vm = manager.allocate(VMConfig("x", [sys.executable, "-c", taker], ready=ready))
         assert vm.state is VMState.RUNNING
         process.kill()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port: int = one.getsockname()[1]
+    return port
+
+
+@pytest.mark.parametrize("kind", ["tcp", "http", "unix"])
+def test_nobody_is_ready_by_the_socket_of_another_vm(
+    manager: VMManager, tmp_path: Path, kind: str
+) -> None:
+    """Of two that want one place and were started before anybody had it, who has it is ready."""
+    place = str(tmp_path / "socket") if kind == "unix" else str(free_port())
+    probe = probe_of(kind, place, timeout=60)
+    server = [sys.executable, "-c", SERVER, place]
+    with allocating(manager, VMConfig("late", [*server, "idle"], ready=probe)) as allocated:
+        manager.wait("late", lambda now: now.pid is not None, timeout=30)
+        first = manager.allocate(VMConfig("first", server, ready=probe))
+        assert first.state is VMState.RUNNING
+        told = f"{place} is listened to by the VM 'first', which is no part of it"
+        manager.wait("late", lambda now: told in now.reason, timeout=30)
+        manager.remove("late", grace=0)
+        with pytest.raises(StartInterruptedError):
+            allocated.result(30)
+
+
+@pytest.mark.parametrize("does", ["share", "connected", "elsewhere"])
+def test_who_may_have_to_do_with_another_vm_is_ready_by_it(
+    manager: VMManager, tmp_path: Path, does: str
+) -> None:
+    sign, place = tmp_path / "sign", str(free_port())
+    probe = probes.tcp(int(place), timeout=60)
+    server = [sys.executable, "-c", SERVER, place]
+    late = VMConfig("late", [*server, f"after={sign}", does, "share"], ready=probe)
+    with allocating(manager, late) as allocated:
+        manager.wait("late", lambda now: now.pid is not None, timeout=30)
+        manager.allocate(VMConfig("first", [*server, "share", "keep"], ready=probe))
+        manager.wait("late", lambda now: "by the VM 'first'" in now.reason, timeout=30)
+        sign.touch()
+        assert allocated.result(30).state is VMState.RUNNING

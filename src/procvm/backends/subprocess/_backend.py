@@ -30,7 +30,7 @@ from ._listener import ThreadListener
 from ._logfile import LogFile
 from ._resolve import renewed, resolve
 from ._routes import Routes
-from ._running import Running
+from ._running import Running, RunningTrees
 from ._usage import UsageMeter
 from ._waiter import LockWaiter
 from .probing import Commands, NotifySocket, Strangers, Watcher, leaves_of, try_once
@@ -175,7 +175,8 @@ class SubprocessBackend(Backend):
                 self.sink.probed(key, role, passed=passed, words=words)
 
         leaves = tuple(leaves_of(probe)) if role == "ready" else ()
-        strangers = Strangers(leaves, running.plan, partial(self._holder.pids, key))
+        trees = RunningTrees(key, self._running, self._holder)
+        strangers = Strangers(leaves, running.plan, trees)
 
         def ask(one: Probe, seconds: float, stopped: threading.Event) -> tuple[bool, str]:
             seconds = min(seconds, _LONGEST_TRY)
@@ -215,6 +216,7 @@ class SubprocessBackend(Backend):
     def held_started(self, key: Key, pid: int, stdout: int, stderr: int) -> None:
         """See Holding."""
         running = self._running[key]
+        running.pid = pid
         for stream, fd in (("stdout", stdout), ("stderr", stderr)):
             running.pipes[stream] = fd
             self._reactor.register(fd, partial(self._read, key, stream))

@@ -1,14 +1,15 @@
 """Whether what answers a readiness probe can be the VM's: nobody is ready by a stranger's socket.
 
 A program whose port is taken fails to bind it, and until then a stranger answers its probe: one
-who listened before the start, is no part of the tree and can have nothing to do with it. Where
-that is not certain the answer counts.
+who listened before the start, or belongs to another VM, is no part of the tree and can have
+nothing to do with it. Where that is not certain the answer counts.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from ....probes import Http, Log, Notify, Probe, Tcp, Unix
@@ -17,9 +18,24 @@ from .._members import stat_of
 from ._sockets import holders_of, is_at_work, listening, network_of, sockets_of
 from ._tries import Answer
 
-__all__ = ["Strangers"]
+__all__ = ["Strangers", "Trees"]
 
+Neighbours = dict[str, Callable[[], tuple[int, ...]]]
 _HERE = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104 - asked, not bound
+
+
+class Trees(Protocol):
+    """What is known of processes; asked in a probe's thread."""
+
+    @property
+    def main(self) -> int | None:
+        """The main process, None when it is not started."""
+
+    def pids(self) -> tuple[int, ...]:
+        """Return the processes of its tree."""
+
+    def neighbours(self) -> Neighbours:
+        """Return, for each other VM by its name, what returns its processes."""
 
 
 class Strangers:
@@ -29,14 +45,17 @@ class Strangers:
         leaves: The parts of the probe. Where the program speaks for itself in one of them,
             nothing is judged: the others may ask for what it needs.
         plan: What is about to be started.
-        pids: Return the processes of its tree; called in a probe's thread.
+        tree: Its processes, and those of the other VMs.
     """
 
     def __init__(
-        self, leaves: tuple[Probe, ...], plan: Plan, pids: Callable[[], tuple[int, ...]]
+        self,
+        leaves: tuple[Probe, ...],
+        plan: Plan,
+        tree: Trees,
     ) -> None:
         speaks = any(isinstance(leaf, (Log, Notify)) for leaf in leaves)
-        self._pids = pids
+        self._tree = tree
         self._places = {} if speaks else {id(leaf): _place_of(leaf, plan) for leaf in leaves}
         self._known: dict[frozenset[int], str] = {}
         self._words = "nothing of it runs any more"
@@ -45,44 +64,70 @@ class Strangers:
     def judged(self, probe: Probe, answer: Answer) -> Answer:
         """Return ``answer``, or a failure in words where a stranger has given it."""
         passed, _ = answer
-        before = self._before.get(id(probe))
-        if not passed or not before:
+        place = self._places.get(id(probe))
+        if not passed or place is None:
             return answer
-        place = self._places[id(probe)]
+        before = self._before[id(probe)]
+        neighbours = self._tree.neighbours()
+        if not before and not neighbours:
+            return answer
         now = listening(place)
-        if not now or not now <= before:
-            return answer  # somebody listens since the start, most likely the program
+        is_old = now <= before  # else somebody listens since the start: the program, or a VM
+        if not now or not (is_old or neighbours):
+            return answer
+        main = self._tree.main
         try:
-            networks = {pid: network_of(pid) for pid in self._pids()}
+            if main is not None and sockets_of(main) & now:
+                return answer  # as with most, and no more is to be looked at
+            networks = {pid: network_of(pid) for pid in self._tree.pids()}
             alive = [pid for pid, network in networks.items() if network]
-            if not alive:
-                return False, self._words  # it has ended: no answer was its own
+            if not alive:  # it has ended: no answer to what was there before was its own
+                return (False, self._words) if is_old else answer
             if {networks[pid] for pid in alive} != {network_of(os.getpid())}:
                 return answer  # what it listens to cannot be seen from here
-            who = self._stranger(alive, now)
+            who = self._stranger(alive, now, None if is_old else neighbours)
         except OSError:
             return answer  # it may not be seen
         if who is None:
             return answer
         name = f"port {place}" if isinstance(place, int) else place
-        whose = f"by pid {who}, which is no part of it"
-        self._words = f"{name} was listened to before the start, {whose}"
+        self._words = f"{name} {who}, which is no part of it"
         return False, self._words
 
-    def _stranger(self, tree: list[int], sockets: frozenset[int]) -> str | None:
-        """Return who holds ``sockets``, as number and name; None: he may be none."""
+    def _stranger(
+        self, tree: list[int], sockets: frozenset[int], neighbours: Neighbours | None
+    ) -> str | None:
+        """Say who holds ``sockets``, he may be among ``neighbours`` alone; None: it may be its."""
         held = {socket for pid in tree for socket in sockets_of(pid)}
         if held & sockets or is_at_work(held):
             return None
         if sockets not in self._known:
-            holders = holders_of(sockets)  # every process is looked at, and so but once
-            if not holders or holders & {*tree, *_line_of_host()}:
-                return None  # systemd, a test, or a host that has a server of its own
-            stat = stat_of(min(holders))
-            if stat is None:
+            who = _earlier(tree, sockets) if neighbours is None else _among(neighbours, sockets)
+            if who is None:
                 return None
-            self._known[sockets] = f"{stat.pid} ({stat.command})"
+            self._known[sockets] = who  # every process is looked at, and so but once
         return self._known[sockets]
+
+
+def _earlier(tree: list[int], sockets: frozenset[int]) -> str | None:
+    """Say who holds what was there before the start, as number and name."""
+    holders = holders_of(sockets)
+    if not holders or holders & {*tree, *_line_of_host()}:
+        return None  # systemd, a test, or a host that has a server of its own
+    stat = stat_of(min(holders))
+    return stat and f"was listened to before the start, by pid {stat.pid} ({stat.command})"
+
+
+def _among(neighbours: Neighbours, sockets: frozenset[int]) -> str | None:
+    """Say which VM holds one of ``sockets`` when they hold all."""
+    held = {
+        name: {one for pid in pids() for one in sockets_of(pid)}
+        for name, pids in neighbours.items()
+    }
+    if not sockets <= set().union(*held.values()):
+        return None
+    name = next(name for name, theirs in held.items() if theirs & sockets)
+    return f"is listened to by the VM {name!r}"
 
 
 def _place_of(probe: Probe, plan: Plan) -> int | str | None:
