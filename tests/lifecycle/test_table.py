@@ -86,7 +86,9 @@ def test_every_event_in_every_state_leads_to_a_true_record(
         before = record(state, has_tree=tree, start=start)
         if state is VMState.STOPPING:
             before = attrs.evolve(before, then=then)
+        was = attrs.evolve(before)
         after, effects = advance(before, event, NOW)
+        assert before == was
         assert after.generation >= before.generation
         assert (after.state is VMState.STOPPING) == (after.then is not None)
         assert sum(isinstance(e, Spawn) for e in effects) <= 1
@@ -289,6 +291,30 @@ def test_liveness_failures_restart_where_the_policy_says() -> None:
     assert (after.state, after.then) == (VMState.STOPPING, Then.RESTART)
     after, _ = advance(after, Exited(0, None, True), NOW)
     assert after.state is VMState.BACKOFF
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (Exited(3, None, True), "the program exited with code 3"),
+        (Lost("its keeper was killed"), "the program ended, and its status is lost"),
+        (StartFailed(StartError("no such thing")), "no such thing"),
+    ],
+    ids=["exited", "lost", "not started"],
+)
+def test_what_is_removed_before_its_restart_does_not_say_that_it_starts_again(
+    event: lifecycle.Event, reason: str
+) -> None:
+    config = VMConfig("web", ["web"], restart="always")
+    before = record(VMState.STARTING, config=config, start=Start.POLICY)
+    if not isinstance(event, StartFailed):
+        before = attrs.evolve(before, state=VMState.RUNNING)
+    after, _ = advance(before, event, NOW)
+    assert after.state is VMState.BACKOFF
+    assert "; starts again in " in after.reason
+    after, effects = advance(after, Remove(), NOW)
+    assert after.reason == reason
+    assert effects[-1] == Tell("removed", reason)
 
 
 def test_a_reset_makes_the_counters_new() -> None:

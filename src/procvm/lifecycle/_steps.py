@@ -230,9 +230,11 @@ def _spawn(start: Start) -> Callable[[Record, Any, Moment], Change]:
 
 
 def _be_removed(record: Record, event: Any, now: Moment) -> Change:
-    reason = record.reason
-    if record.failure is not None and record.start is Start.ALLOCATE:
+    reason, waits = record.reason, record.state is VMState.BACKOFF
+    if record.failure is not None and (waits or record.start is Start.ALLOCATE):
         reason = record.failure.why  # and not that it was ended for it
+    elif waits and record.exit is not None:
+        reason = f"the program {record.exit}"  # and no more that it starts again
     record = changed(
         record, then=None, pid=None, has_tree=False, is_due=False, survivors=(), reason=reason
     )
