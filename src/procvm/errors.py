@@ -53,6 +53,11 @@ def shortened(value: Any, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else text[: longest - 20] + "..." + text[-17:]
 
 
+def _last_output(logs: tuple[LogLine, ...]) -> str:
+    lines = (f"\n  {line.stream}: {line.text[:_LONGEST]}" for line in logs[-_SHOWN_LINES:])
+    return "".join(["\nIts last output:", *lines]) if logs else ""
+
+
 class ProcVMError(Exception):
     """The root of every error that procvm raises."""
 
@@ -129,11 +134,7 @@ class StartError(ProcVMError):
         text = f"VM {shortened(self.name)} did not start: {self.why}"
         if self.argv:
             text += f" [tried {shortened(shlex.join(self.argv))} in {shortened(self.directory)}]"
-        if self.logs:
-            text += "\nIts last output:"
-            for line in self.logs[-_SHOWN_LINES:]:
-                text += f"\n  {line.stream}: {line.text[:_LONGEST]}"
-        return text
+        return text + _last_output(self.logs)
 
 
 class ProgramNotFoundError(StartError):
@@ -259,18 +260,30 @@ class WaitTimeoutError(ProcVMError, TimeoutError):
 
 @attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class UnreachableStateError(ProcVMError):
-    """What was waited for can no longer come."""
+    """What was waited for can no longer come.
+
+    Attributes:
+        vm_id: The VM's identity.
+        name: Its name.
+        state: Where it is, and stays.
+        why: What made it so.
+        exit: How its program ended last, None when it did not.
+        logs: The last lines that this life of it wrote.
+    """
 
     code: ClassVar[str] = "unreachable-state"
     vm_id: str
     name: str
     state: str
     why: str
+    exit: Exit | None = None
+    logs: tuple[LogLine, ...] = ()
 
     def __str__(self) -> str:
-        """Say where the VM is and why it stays there."""
+        """Say where the VM is, why it stays there and what was written last."""
         now = f"VM {shortened(self.name)} is in state {self.state}"
-        return f"{now}; what is waited for can never come: {self.why}"
+        text = f"{now}; what is waited for can never come: {self.why}"
+        return text + _last_output(self.logs)
 
 
 @attrs.define(auto_exc=True, slots=False, eq=False, repr=False)

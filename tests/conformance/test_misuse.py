@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 from collections.abc import Callable, Iterator
@@ -298,3 +299,20 @@ def test_the_class_of_a_manager_dispatches_nothing() -> None:
 def test_a_report_without_vms_says_its_status_alone() -> None:
     assert str(HealthReport("bad", 0, ())) == "bad"
     assert str(HealthReport("good", 0, ())) == "good"
+
+
+def test_a_wait_that_nothing_can_end_has_the_exit_and_the_last_words(manager: VMManager) -> None:
+    if isinstance(manager.backend, FakeBackend):
+        program = FakeProgram(output=[(0.5, "stderr", "no table\n")], exit_after=1.0, exit_code=3)
+        manager.backend.program("job", program)
+    job = VMConfig("job", ["sh", "-c", "echo no table >&2; exit 3"])
+    vm = manager.allocate(job)
+    for _ in range(2):  # also of one that is gone
+        with pytest.raises(UnreachableStateError) as caught:
+            manager.wait(vm, VMState.EXITED)
+        error = caught.value
+        assert error.exit is not None
+        assert (error.exit.code, [str(line) for line in error.logs]) == (3, ["no table"])
+        assert str(error).endswith("\nIts last output:\n  stderr: no table")
+        with contextlib.suppress(VMNotFoundError):
+            manager.remove(vm)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from procvm import ConfigError, FakeBackend, VMManager
-from procvm.protocol import Dispatcher
+from procvm.protocol import Dispatcher, Policy
 
 
 @pytest.fixture
@@ -200,3 +202,18 @@ def test_any_object_whatsoever_is_answered(request_: Any) -> None:
             dispatcher = Dispatcher(manager, dialect=dialect)
             _checked(dispatcher.handle(request_))
             assert _checked(dispatcher.handle(_ask("get_health")))["status"] == "success"
+
+
+def test_why_a_request_was_refused_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """In the documented dialect the answer is silent about it."""
+    with VMManager(FakeBackend()) as manager, caplog.at_level(logging.INFO, "procvm"):
+        guarded = Dispatcher(manager, policy=Policy(methods=["allocate_vm"], programs=["sleep"]))
+        config = {"name": "x", "path": ".", "command": "true"}
+        allocate = {"method": "allocate_vm", "args": {"config": config}, "timestamp": time.time()}
+        answer = guarded.handle(allocate)
+        assert answer["result"] == {"status": "failed", "message": "process failed to start"}
+        guarded.handle({"method": "fly"})
+    first, second = [one for one in caplog.records if "refused or failed" in one.message]
+    assert first.message.startswith("allocate_vm refused or failed: policy: args.config.command: ")
+    assert second.message.startswith("a request refused or failed: protocol: ")
+    assert vars(first)["code"] == "policy"

@@ -261,3 +261,20 @@ def test_ones_own_health_is_told(manager: VMManager) -> None:
     manager.wait("web")
     result = handle({"method": "get_health", "timestamp": time.time()})["result"]
     assert result == {"status": "success", "health": "bad"}
+
+
+def test_what_a_policy_names_in_vain_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ConfigError, match="programs='bin/sleep': must be an absolute path"):
+        _policy(programs=["bin/sleep"])
+    assert not caplog.messages
+    _policy(programs=[SLEEP, "sleep"], roots=[str(tmp_path)])
+    assert not caplog.messages
+    gone = str(tmp_path / "gone")
+    _policy(programs=["slep", gone], roots=[gone])
+    assert [message.partition(": ")[2] for message in caplog.messages] == [
+        "programs='slep': is not to be found, so far",
+        f"programs={gone!r}: is not to be found, so far",
+        f"roots={gone!r}: is no directory, so far",
+    ]

@@ -53,7 +53,7 @@ from ..lifecycle import (
     refuses,
 )  # fmt: skip
 from ..values import VM, VMEvent
-from ._entry import Entry, snapshot, with_logs
+from ._entry import Entry, last_lines, snapshot, with_logs
 from ._logs import LogBook
 from ._tickets import Ticket
 
@@ -129,7 +129,7 @@ class Engine:
         if gone is None:
             ticket.fail(VMNotFoundError(vm))
         else:
-            self._answer_wait(ticket, gone[0], is_last=True)
+            self._answer_wait(ticket, *gone, is_last=True)
 
     def cancel(self, ticket: Ticket) -> None:
         """Take an interrupted command back: an allocation wholly, a reset at its stop."""
@@ -339,7 +339,7 @@ class Engine:
     def _answer(self, entry: Entry, ticket: Ticket) -> None:
         record = entry.record
         if ticket.wants is not None:
-            self._answer_wait(ticket, entry.vm, is_last=is_final(record.state))
+            self._answer_wait(ticket, entry.vm, entry.log, is_last=is_final(record.state))
         else:
             answer = outcome(ticket.verb, record)
             if answer is True:
@@ -349,13 +349,15 @@ class Engine:
         if ticket.is_settled and ticket in entry.tickets:
             entry.tickets.remove(ticket)
 
-    def _answer_wait(self, ticket: Ticket, vm: VM, *, is_last: bool) -> None:
+    def _answer_wait(self, ticket: Ticket, vm: VM, log: LogBook, *, is_last: bool) -> None:
         assert ticket.wants is not None  # noqa: S101 - only waits come here
         try:
             if ticket.wants(vm):
                 ticket.settle(vm)
             elif is_last:
-                ticket.fail(UnreachableStateError(vm.vm_id, vm.name, vm.state.value, vm.reason))
+                where = vm.vm_id, vm.name, vm.state.value, vm.reason
+                logs = last_lines(log, vm.generation)
+                ticket.fail(UnreachableStateError(*where, vm.exit, logs))
         except Exception as e:  # noqa: BLE001 - the caller's own predicate failed: it is told so
             ticket.fail(e)
 

@@ -12,7 +12,7 @@ from ..values import VM
 from ._logs import LogBook
 from ._tickets import Ticket
 
-__all__ = ["Entry", "snapshot", "with_logs"]
+__all__ = ["Entry", "last_lines", "snapshot", "with_logs"]
 
 _LAST_LINES = 20
 
@@ -48,10 +48,9 @@ def snapshot(record: Record) -> VM:
     )  # fmt: skip
 
 
-def _last_lines(entry: Entry) -> tuple[LogLine, ...]:
-    """Return the last lines of this life: an earlier one's would tell of what is past."""
-    lines = entry.log.lines(_LAST_LINES)
-    return tuple(line for line in lines if line.generation == entry.record.generation)
+def last_lines(log: LogBook, generation: int) -> tuple[LogLine, ...]:
+    """Return the last lines of one life: an earlier one's would tell of what is past."""
+    return tuple(line for line in log.lines(_LAST_LINES) if line.generation == generation)
 
 
 def with_logs(error: ProcVMError, entry: Entry) -> ProcVMError:
@@ -60,7 +59,7 @@ def with_logs(error: ProcVMError, entry: Entry) -> ProcVMError:
         return error
     told = attrs.evolve(
         error,
-        logs=_last_lines(entry),
+        logs=last_lines(entry.log, entry.record.generation),
         directory=entry.plan.directory or error.directory,
     )
     told.__cause__ = error.__cause__

@@ -149,7 +149,7 @@ def _keep_failure(record: Record, event: Any, now: Moment) -> Change:
     else:
         why = f"it {record.exit} before it was ready"
         if record.exit is not None and record.exit.code == 0:
-            why += " (does it put itself into the background?)"
+            why += " (a job that only ends needs no ready; a server stays in the foreground)"
         kept = ExitedBeforeReadyError(why + said, **facts)
     return changed(record, failure=kept, reason=kept.why, is_troubled=True), (_QUIET,)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import inspect
 import logging
 import shlex
@@ -28,7 +29,7 @@ from ._messages import (
     VMInfo,
     VMsResult,
 )  # fmt: skip
-from ._plain import PlainCopy
+from ._plain import PlainCopy, plain_text
 from ._policy import Policy
 
 __all__ = ["Dispatcher"]
@@ -68,6 +69,9 @@ class Dispatcher:
             ``get_vms``.
         policy: What requests may do; None: everything. Who can send a request then can run
             any program as the host's user, so never open a socket without a policy.
+
+    What failed is told to the logger ``procvm`` at INFO, with its reason: the documented dialect
+    tells whoever asked no more than that it failed.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class Dispatcher:
             result = self._carry_out(copy)
         except Exception as e:  # noqa: BLE001 - whatever failed, the answer is a response
             result = _failed(method_of(copy.value), e)
+            _tell(copy.value, result)
         return {"request": copy.value, "result": encode_result(result, extended=self._extended)}
 
     def _carry_out(self, copy: PlainCopy) -> Result:
@@ -182,6 +187,16 @@ def _info(vm: VM, usage: Usage | None = None) -> VMInfo:
         exit=vm.exit,
         usage=usage,
     )
+
+
+def _tell(request: Any, failed: Failed) -> None:
+    """Log what failed and why; a handler of the host's that raises is not to end this."""
+    method = getattr(method_of(request), "method", "a request")
+    with contextlib.suppress(Exception):
+        _log.info(
+            "%s refused or failed: %s: %s", method, failed.code, plain_text(failed.detail),
+            extra={"code": failed.code, "vm_id": failed.vm_id},
+        )  # fmt: skip
 
 
 def _failed(kind: type[Any] | None, error: Exception) -> Failed:

@@ -1,11 +1,12 @@
 """Policy: what a request may do; what it does not name is denied."""
 
-# ruff: noqa: PTH100, PTH113, PTH117, PTH118, PTH119, PTH120
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH117, PTH118, PTH119, PTH120
 # pathlib normalises what must be compared as it was written
 
 from __future__ import annotations
 
 import fnmatch
+import logging
 import math
 import os
 import shutil
@@ -22,6 +23,7 @@ from ._codec import METHODS
 
 __all__ = ["Policy"]
 
+_log = logging.getLogger("procvm")
 _LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -95,7 +97,16 @@ class Policy:
     sees: Literal["all", "own"] = attrs.field(default="all", validator=_sight)
 
     def __attrs_post_init__(self) -> None:
-        """Refuse a window through which a replay would pass."""
+        """Refuse what can never work, and a window through which a replay would pass."""
+        for program in self.programs:
+            if os.sep in program and not os.path.isabs(program):
+                why = "must be an absolute path, or a name to be found on the host's PATH"
+                raise ConfigError("programs", program, why)
+            if not os.path.exists(_found(program, os.environ.get("PATH", os.defpath)) or ""):
+                _log.warning("Policy: programs=%.200r: is not to be found, so far", program)
+        for root in self.roots:
+            if not os.path.isdir(root):
+                _log.warning("Policy: roots=%.200r: is no directory, so far", root)
         if self.replay_window is not None and self.replay_window < 2 * self.max_age:
             raise ConfigError(
                 "replay_window", self.replay_window, "must be at least twice max_age"
