@@ -58,7 +58,21 @@ def test_a_vm_and_an_event_are_plain_data_without_the_environment() -> None:
         assert set(told) == {a.name for a in attrs.fields(type(web))} - {"config"}
         assert (told["state"], told["exit"]["signal"]) == ("failed", 9)
         assert manager.history("web")[-1].as_dict()["vm"] == told
-        assert "hidden" not in json.dumps(told)
+        report = manager.health().as_dict()
+        assert report == {"status": "bad", "total": 1, "unhealthy": [told], "degraded": []}
+        assert "hidden" not in json.dumps([told, report])
+
+
+def test_a_line_and_a_usage_are_rows_of_a_table() -> None:
+    with VMManager(fake := FakeBackend()) as manager:
+        fake.program("web", FakeProgram(output=[(0.0, "stderr", "up\n")]))
+        manager.allocate(VMConfig("web", "web"))
+        fake.advance(1.0)
+        (line,) = manager.logs("web")
+        row = {"text": "up", "stream": "stderr", "at": line.at, "generation": 1}
+        assert line.as_dict() == row
+        usage = manager.usage("web")
+        assert set(usage.as_dict()) == {a.name for a in attrs.fields(Usage)}
 
 
 def test_a_manager_and_its_backend_say_what_they_are() -> None:

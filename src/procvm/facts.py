@@ -84,6 +84,11 @@ class LogLine:
         """Return the text."""
         return self.text
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data, a row of a table say."""
+        row: dict[str, Any] = plain(self)
+        return row
+
 
 @attrs.frozen
 class Usage:
@@ -116,6 +121,11 @@ class Usage:
             "1 open file" if self.open_files == 1 else f"{self.open_files} open files",
         ]
         return ", ".join(words)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data, a row of a table say."""
+        row: dict[str, Any] = plain(self)
+        return row
 
     def _repr_html_(self) -> str:
         """Show it in a notebook."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["timeline"]
 
 _BAR, _UNHEALTHY = 0.6, 0.08
+_LANE = 0.3  # inches
 
 
 def timeline(rows: Timeline | Iterable[Mapping[str, Any]], ax: Axes | None = None) -> Axes:
@@ -25,7 +26,7 @@ def timeline(rows: Timeline | Iterable[Mapping[str, Any]], ax: Axes | None = Non
 
     Args:
         rows: What ``manager.timeline()`` returns, or (a part of) its ``to_rows()``.
-        ax: Where to draw; None: in a new figure of pyplot's.
+        ax: Where to draw; None: in a new figure of pyplot's, as high as its lanes need.
 
     Raises:
         ConfigError: These are no rows of a timeline; nothing was drawn.
@@ -37,11 +38,12 @@ def timeline(rows: Timeline | Iterable[Mapping[str, Any]], ax: Axes | None = Non
         why = "procvm.plot draws with matplotlib, which is not installed: pip install procvm[plot]"
         raise ImportError(why, name="matplotlib") from e
     spans = _spans(rows)
+    lanes = [list(lane) for _, lane in groupby(spans, key=itemgetter("vm_id"))]
     if ax is None:
         from matplotlib import pyplot as plt  # noqa: PLC0415 - chooses a backend: only if asked
 
-        ax = plt.figure(figsize=(9.0, 3.0), layout="constrained").add_subplot()
-    lanes = [list(lane) for _, lane in groupby(spans, key=itemgetter("vm_id"))]
+        height = max(3.0, 1.0 + _LANE * len(lanes))
+        ax = plt.figure(figsize=(9.0, height), layout="constrained").add_subplot()
     start = min((span["start"] for span in spans), default=0.0)
     colour = matplotlib.rcParams["text.color"]
     for y, lane in enumerate(lanes):

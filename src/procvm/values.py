@@ -96,6 +96,11 @@ class HealthReport:
         words = "; ".join(map(str, self.unhealthy))
         return f"{self.status}: {len(self.unhealthy)} of {total}: {words}"
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data, the VMs as their own ``as_dict`` gives them."""
+        unhealthy = [vm.as_dict() for vm in self.unhealthy]
+        return {**plain(attrs.evolve(self, unhealthy=())), "unhealthy": unhealthy}
+
     def _repr_html_(self) -> str:
         """Show it in a notebook."""
         from .display import health_html  # noqa: PLC0415 - only a notebook needs it

@@ -101,7 +101,11 @@ def test_without_axes_it_makes_a_figure_and_shows_nothing() -> None:
     program = (
         "import matplotlib; matplotlib.use('Agg')\n"
         "import matplotlib.pyplot as plt; plt.show = lambda: 1 / 0\n"
-        "from procvm import plot; assert plot.timeline([]).figure in map(plt.figure, [1])"
+        "from procvm import plot; assert plot.timeline([]).figure in map(plt.figure, [1])\n"
+        "from procvm import FakeBackend, VMConfig, VMManager; manager = VMManager(FakeBackend())\n"
+        "manager.allocate_all([VMConfig(f'{n}', 'x') for n in range(40)])\n"
+        "figure = plot.timeline(manager.timeline()).figure\n"
+        "assert figure.get_size_inches()[1] >= 40 * 0.25, 'the names stand over each other'"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
 

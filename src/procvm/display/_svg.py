@@ -15,20 +15,23 @@ _WIDTH, _GUTTER, _RIGHT, _TOP = 860.0, 160.0, 24.0, 22.0
 _LANE, _BAR = 26.0, 12.0
 _MOST_LANES = 200
 _LONGEST_NAME = 22
-_LEAST = 0.5  # pixels: what is nearer to what is drawn already is not seen
+_LEAST = 1.0  # pixel: what is nearer to what is drawn already is not seen
 _ALONE = (
     "<style>.procvm-timeline{color:#24292f}"
     "@media(prefers-color-scheme:dark){.procvm-timeline{color:#e6edf3}}</style>"
 )
 
 
-def timeline_svg(spans: Sequence[Span], start: float, end: float, *, alone: bool) -> str:
+def timeline_svg(
+    spans: Sequence[Span], start: float, end: float, forgotten: int = 0, *, alone: bool
+) -> str:
     """Return the drawing.
 
     Args:
         spans: Lane by lane, each lane in order of time.
         start: Where the axis begins.
         end: Where it ends.
+        forgotten: How many events are missing.
         alone: Whether it is a file of its own, which has nobody's text colour to take over.
     """
     lanes = [list(group) for _, group in groupby(spans, key=lambda span: span.vm_id)]
@@ -39,6 +42,9 @@ def timeline_svg(spans: Sequence[Span], start: float, end: float, *, alone: bool
         return _GUTTER + (at - start) / length * (_WIDTH - _GUTTER - _RIGHT)
 
     parts = list(_axis(length, place, start, _TOP + _LANE * len(shown)))
+    if forgotten:
+        words = f"{forgotten} earlier events are forgotten"
+        parts.append(_text(_WIDTH - _RIGHT, _TOP - 9, words, ' text-anchor="end"'))
     for number, lane in enumerate(shown):
         parts += _lane(lane, _TOP + _LANE * number, place)
     bottom = _TOP + _LANE * len(shown) + 34

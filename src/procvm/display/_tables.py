@@ -49,8 +49,10 @@ def health_html(
     """Return a report: the status, what is not healthy, and what is weaker here."""
     word = state_cell("running" if status == "good" else "failed", healthy=True)
     dot = word.split("</span>", maxsplit=1)[0] + "</span>"
-    of = f"{len(unhealthy)} of {_counted(total)} not healthy"
-    parts = [f"<p>{dot} <strong>{escaped(status)}</strong>: {of}</p>"]
+    of = f": {len(unhealthy)} of {_counted(total)} not healthy"
+    if not unhealthy:
+        of = f": {_counted(total)}" if total else ""  # a client was told no more
+    parts = [f"<p>{dot} <strong>{escaped(status)}</strong>{of}</p>"]
     if unhealthy:
         parts.append(vms_html(unhealthy))
     return f"<div>{''.join(parts)}{_weaker(degraded)}</div>"

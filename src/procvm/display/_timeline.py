@@ -47,9 +47,12 @@ class Timeline:
 
     Attributes:
         spans: The stretches, lane by lane, each lane in order of time.
+        forgotten: How many events were too many for the manager's history, which keeps the
+            last 10,000 of all VMs: what they told, lanes of VMs long gone say, is missing.
     """
 
     spans: tuple[Span, ...] = ()
+    forgotten: int = 0
 
     @property
     def start(self) -> float:
@@ -69,14 +72,16 @@ class Timeline:
         """Say how much it shows."""
         lanes = len({span.vm_id for span in self.spans})
         vms = "1 VM" if lanes == 1 else f"{lanes} VMs"
-        return f"<Timeline of {vms} over {self.end - self.start:.3f} s>"
+        missing = f", {self.forgotten} events forgotten" if self.forgotten else ""
+        return f"<Timeline of {vms} over {self.end - self.start:.3f} s{missing}>"
 
-    def _repr_svg_(self) -> str:
+    def _drawn(self, *, alone: bool) -> str:
         from ._svg import timeline_svg  # noqa: PLC0415 - who wants the rows alone draws nothing
 
-        return timeline_svg(self.spans, self.start, self.end, alone=True)
+        return timeline_svg(self.spans, self.start, self.end, self.forgotten, alone=alone)
+
+    def _repr_svg_(self) -> str:
+        return self._drawn(alone=True)
 
     def _repr_html_(self) -> str:
-        from ._svg import timeline_svg  # noqa: PLC0415 - the same
-
-        return timeline_svg(self.spans, self.start, self.end, alone=False)
+        return self._drawn(alone=False)

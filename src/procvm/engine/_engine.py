@@ -77,6 +77,7 @@ class Engine:
         self.unhealthy: dict[str, VM] = {}
         self.removed: OrderedDict[str, tuple[VM, LogBook]] = OrderedDict()
         self.history: deque[VMEvent] = deque(maxlen=_HISTORY)
+        self.told = 0  # events since the beginning, the forgotten ones too
         self.listeners: list[Listener] = []
         self.is_closing = False
         backend.open(self)
@@ -321,6 +322,7 @@ class Engine:
 
     def _tell(self, event: VMEvent) -> None:
         self.history.append(event)
+        self.told += 1
         for listener in self.listeners:
             listener.put(event)
         if _log.isEnabledFor(logging.INFO):

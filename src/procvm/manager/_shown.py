@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex, TypeVar, overload
 
 from ..facts import LogLine, plain
 from ..values import VM, VMEvent, shown, told
@@ -15,8 +15,27 @@ if TYPE_CHECKING:
 __all__ = ["Events", "Lines", "VMs", "drawn", "html_of", "rows_of", "title_of", "watched"]
 
 
-class VMs(list[VM]):
-    """A list like any other, that a notebook shows as one table."""
+T = TypeVar("T")
+
+
+class Shown(list[T]):
+    """A list like any other, that a notebook shows as one table, and a slice of it as well."""
+
+    __slots__ = ()
+
+    @overload
+    def __getitem__(self, at: SupportsIndex, /) -> T: ...
+
+    @overload
+    def __getitem__(self, at: slice, /) -> Self: ...
+
+    def __getitem__(self, at: SupportsIndex | slice, /) -> T | Self:
+        found: Any = super().__getitem__(at)
+        return type(self)(found) if isinstance(at, slice) else found
+
+
+class VMs(Shown[VM]):
+    """VMs that a notebook shows as one table."""
 
     __slots__ = ()
 
@@ -26,7 +45,7 @@ class VMs(list[VM]):
         return vms_html([shown(vm) for vm in self])
 
 
-class Events(list[VMEvent]):
+class Events(Shown[VMEvent]):
     """The same for events."""
 
     __slots__ = ()
@@ -37,7 +56,7 @@ class Events(list[VMEvent]):
         return events_html([told(event) for event in self])
 
 
-class Lines(list[LogLine]):
+class Lines(Shown[LogLine]):
     """The same for lines of output."""
 
     __slots__ = ()
@@ -77,7 +96,8 @@ def drawn(core: Core, events: list[VMEvent], vm_id: str | None) -> Timeline:
 
     vms = [entry.vm for entry in core.engine.entries.copy().values()]
     alive = [vm for vm in vms if vm_id in (None, vm.vm_id)]
-    return timeline_of(events, alive, core.backend.wall())
+    forgotten = max(0, core.engine.told - len(core.engine.history))
+    return timeline_of(events, alive, core.backend.wall(), forgotten)
 
 
 def watched(core: Core, title: str) -> Watch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..display import Span, Timeline
 from ..values import VM, VMEvent
@@ -10,11 +10,14 @@ from ..values import VM, VMEvent
 __all__ = ["timeline_of"]
 
 
-def timeline_of(events: Iterable[VMEvent], alive: Iterable[VM], now: float) -> Timeline:
+def timeline_of(
+    events: Iterable[VMEvent], alive: Sequence[VM], now: float, forgotten: int = 0
+) -> Timeline:
     """Return what ``events`` and the VMs that are still there tell of the time until ``now``.
 
     Events that a bounded history has forgotten are made up for by ``since``, which every
-    snapshot carries. Wall clocks may be set back: no stretch ends before it began.
+    snapshot carries; how many those are is told. Wall clocks may be set back: no stretch ends
+    before it began.
     """
     lanes: dict[str, _Lane] = {}
     for event in events:
@@ -24,8 +27,13 @@ def timeline_of(events: Iterable[VMEvent], alive: Iterable[VM], now: float) -> T
         lane = lanes.setdefault(vm.vm_id, _Lane())
         lane.add(vm, now, has_exited=False)
         lane.go_on(now)
-    ordered = sorted(lanes.values(), key=lambda lane: lane.created_at)  # stable
-    return Timeline(tuple(span for lane in ordered for span in lane.spans))
+    numbers = {vm.vm_id: number for number, vm in enumerate(alive)}  # for one moment's
+
+    def age(vm_id: str) -> tuple[float, int]:
+        return lanes[vm_id].created_at, numbers.get(vm_id, -1)
+
+    spans = (span for vm_id in sorted(lanes, key=age) for span in lanes[vm_id].spans)
+    return Timeline(tuple(spans), forgotten)
 
 
 class _Lane:

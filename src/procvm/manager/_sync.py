@@ -328,7 +328,10 @@ class VMManager:
         return lambda: self._core.drop_listener(listener)
 
     def history(self, vm: VM | str | None = None) -> builtins.list[VMEvent]:
-        """Return the last events, of one VM or of all; also after close."""
+        """Return the last events, of one VM or of all; also after close.
+
+        Of all VMs together 10,000 are kept.
+        """
         events = Events(self._core.engine.history.copy())
         if vm is None:
             return events
