@@ -87,7 +87,7 @@ def test_what_looks_like_a_policy_or_a_probe_is_told_what_is_one() -> None:
 
 def test_a_value_of_the_environment_is_told_by_its_type_alone() -> None:
     assert str(refused("env['PORT']", VMConfig, "x", "x", env={"PORT": 8000})) == (
-        "env['PORT']='<int>': a value must be text; of a number, str() makes it"
+        "env['PORT']='...': a value must be text and is of type int; str() makes it"
     )
     assert "env='<list>': must be a mapping" in str(refused("env", VMConfig, "x", "x", env=[]))
 

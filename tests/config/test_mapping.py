@@ -93,8 +93,14 @@ def test_unknown_keys_are_named() -> None:
         ({"ready": {"kind": "tcp", "port": "80"}}, "ready.port"),
         ({"ready": {"kind": "tcp", "port": True}}, "ready.port"),
         ({"ready": {"kind": "tcp", "port": 80, "prot": 1}}, "ready"),
-        ({"ready": {"kind": "call"}}, "ready"),
-        ({"ready": {"kind": "all_of", "probes": [1]}}, "ready.probes"),
+        ({"ready": {"kind": "call"}}, "ready.kind"),
+        ({"ready": {"kind": "all_of", "probes": [1]}}, "ready.probes[0]"),
+        (
+            {"ready": {"kind": "any_of", "probes": [{"kind": "notify"}, {"kind": "tcp"}]}},
+            "ready.probes[1].port",
+        ),
+        ({"stop": "SIGINT"}, "stop"),
+        ({"log": "web.log"}, "log"),
         ({"ready": {"kind": "all_of", "probes": 1}}, "ready.probes"),
         ({"alive": {"kind": "log", "pattern": "x"}}, "alive"),
         ({"inherit_env": 1}, "inherit_env"),
@@ -106,6 +112,7 @@ def test_types_are_exact_and_the_field_is_named(more: dict[str, Any], field: str
     with pytest.raises(ConfigError) as caught:
         config_from({**BASE, **more})
     assert caught.value.field == field
+    assert "(" not in caught.value.why  # nobody who writes JSON is told of Python
 
 
 @pytest.mark.parametrize("missing", ["name", "command"])

@@ -301,6 +301,21 @@ def test_a_report_without_vms_says_its_status_alone() -> None:
     assert str(HealthReport("good", 0, ())) == "good"
 
 
+def test_what_stands_for_no_vm_is_told_what_would(manager: VMManager) -> None:
+    vm = manager.allocate(VMConfig("x", LONG))
+    forgotten = later()
+    for wrong, way in (
+        (forgotten, "a coroutine stands for no VM: await it first"),
+        ([vm], "a list stands for no VM: give one after the other"),
+        (vm.pid, "a int stands for no VM: give a VM, its vm_id or its name"),
+    ):
+        with pytest.raises(VMNotFoundError) as caught:
+            manager.remove(wrong)  # type: ignore[arg-type] # that is the point
+        assert caught.value.__notes__ == [way]
+    forgotten.close()
+    assert manager.get(vm) == vm
+
+
 def test_a_wait_that_nothing_can_end_has_the_exit_and_the_last_words(manager: VMManager) -> None:
     if isinstance(manager.backend, FakeBackend):
         program = FakeProgram(output=[(0.5, "stderr", "no table\n")], exit_after=1.0, exit_code=3)

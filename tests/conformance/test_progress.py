@@ -174,7 +174,7 @@ def test_without_tqdm_nothing_is_started(monkeypatch: pytest.MonkeyPatch, start:
     _, left, error = start(configs)
     assert isinstance(error, ImportError)
     assert error.name == "tqdm"
-    assert "pip install procvm[progress]" in str(error)
+    assert "pip install 'procvm[progress]'" in str(error)
     assert left == asked == []
 
 

@@ -117,5 +117,5 @@ def test_it_costs_nothing_before_the_first_picture() -> None:
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"pip install procvm\[plot\]"):
+    with pytest.raises(ImportError, match=r"pip install 'procvm\[plot\]'"):
         plot.timeline([])

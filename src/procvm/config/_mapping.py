@@ -58,7 +58,8 @@ def config_from(mapping: Mapping[str, Any]) -> VMConfig:
             fields[key] = _probe(key, fields[key], 0)
     for key, kind in _POLICIES.items():
         value = fields.get(key, kind)
-        if value is not kind and not isinstance(value, (kind, str)):
+        is_word = key == "restart" and isinstance(value, str)
+        if value is not kind and not isinstance(value, kind) and not is_word:
             fields[key] = _structured(key, value, kind)
     try:
         return VMConfig(**{**_DEFAULTS, **fields})
@@ -102,14 +103,16 @@ def _probe(field: str, value: Any, depth: int) -> probes.Probe:
     fields = _read(field, value)
     kind = fields.pop("kind", None)
     if kind == "call":
-        raise ConfigError(field, kind, "a function is no data")
+        raise ConfigError(f"{field}.kind", kind, "a function is no data")
     if type(kind) is not str or kind not in _PROBES:
         raise ConfigError(f"{field}.kind", kind, f"must be one of {', '.join(_PROBES)}")
     if "probes" in fields:
         inner = fields["probes"]
         if not isinstance(inner, (list, tuple)):
             raise ConfigError(f"{field}.probes", inner, "must be a list of probes")
-        fields["probes"] = [_probe(f"{field}.probes", one, depth + 1) for one in inner]
+        fields["probes"] = [
+            _probe(f"{field}.probes[{number}]", one, depth + 1) for number, one in enumerate(inner)
+        ]
     made: probes.Probe = _structured(field, fields, _PROBES[kind])
     return made
 

@@ -152,8 +152,8 @@ def _env(value: Any) -> Environment:
         if not isinstance(key, str) or not key or "=" in key:
             raise ConfigError("env", key, "a name must be text, not empty and without '='")
         if not isinstance(text, str):
-            why = "a value must be text; of a number, str() makes it"
-            raise ConfigError(f"env[{key!r}]", f"<{type(text).__name__}>", why)
+            why = f"a value must be text and is of type {type(text).__name__}; str() makes it"
+            raise ConfigError(f"env[{key!r}]", "...", why)
         _encodable("env", key)
         _encodable(f"env[{key[:80]!r}]", text)
     return Environment(items)

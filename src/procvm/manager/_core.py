@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import inspect
 import logging
 import os
 import threading
@@ -89,7 +90,12 @@ class Core:
         if isinstance(vm, str):
             return vm
         error = VMNotFoundError(repr(vm)[:80])
-        error.add_note(f"a {type(vm).__name__} stands for no VM: give a VM, its vm_id or its name")
+        way = "give a VM, its vm_id or its name"
+        if inspect.isawaitable(vm):
+            way = "await it first"
+        elif isinstance(vm, (list, tuple, set)):
+            way = "give one after the other"
+        error.add_note(f"a {type(vm).__name__} stands for no VM: {way}")
         raise error
 
     def allocate(self, config: VMConfig | Mapping[str, Any]) -> Ticket:

@@ -51,7 +51,7 @@ def _tqdm() -> Any:
             warnings.simplefilter("ignore")  # a notebook without ipywidgets has a bar of text
             from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415 - the extra
     except ImportError as e:
-        why = "progress=True needs tqdm, which is not installed: pip install procvm[progress]"
+        why = "progress=True needs tqdm, which is not installed: pip install 'procvm[progress]'"
         raise ImportError(why, name="tqdm") from e
 
     class Quiet(tqdm):  # type: ignore[misc] # what it is, mypy may not see
