@@ -35,9 +35,7 @@ def timeline(rows: Timeline | Iterable[Mapping[str, Any]], ax: Axes | None = Non
     try:
         import matplotlib  # noqa: ICN001, PLC0415 - an extra: whoever plots has it
     except ImportError as e:
-        why = (
-            "procvm.plot draws with matplotlib, which is not installed: pip install 'procvm[plot]'"
-        )
+        why = "procvm.plot needs matplotlib, which is not installed: pip install 'procvm[plot]'"
         raise ImportError(why, name="matplotlib") from e
     spans = _spans(rows)
     lanes = [list(lane) for _, lane in groupby(spans, key=itemgetter("vm_id"))]

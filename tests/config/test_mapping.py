@@ -112,7 +112,7 @@ def test_types_are_exact_and_the_field_is_named(more: dict[str, Any], field: str
     with pytest.raises(ConfigError) as caught:
         config_from({**BASE, **more})
     assert caught.value.field == field
-    assert "(" not in caught.value.why  # nobody who writes JSON is told of Python
+    assert "Policy(" not in caught.value.why  # nobody who writes JSON is told of Python
 
 
 @pytest.mark.parametrize("missing", ["name", "command"])
