@@ -161,3 +161,53 @@ def test_56_an_interrupted_close_goes_on_to_its_end(
     )
     told = ["interrupted", "<VMManager closing, with 1 VM>", "<VMManager closed> removed"]
     assert done.stderr.splitlines() == told, done.stderr
+
+
+STARTING = """
+import signal, sys, threading
+from procvm import StopPolicy, SubprocessBackend, VMConfig, VMManager, probes
+
+deaf = '''
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+print("deaf", flush=True)
+signal.pause()
+'''
+
+def interrupt(event):  # one is up, the other never will be
+    if event.kind == "ready" and event.vm.name == "deaf":
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+with VMManager(SubprocessBackend(sys.argv[1])) as manager:
+    manager.subscribe(interrupt)
+    command = [sys.executable, "-c", deaf]
+    stop = StopPolicy(grace=1000)
+    configs = [
+        VMConfig("deaf", command, ready=probes.log("deaf"), stop=stop),
+        VMConfig("never", ["sleep", "1000"], ready=probes.file("/never")),
+    ]
+    try:
+        manager.allocate_all(configs)
+    except KeyboardInterrupt:
+        manager.wait("never", "removed")
+        print("interrupted;", *manager.list())
+    manager.remove("deaf", grace=0)
+    print(manager)
+"""
+
+
+@pytest.mark.parametrize("containment", ["tree", "group"])
+def test_56_an_interrupted_start_of_several_is_taken_back_behind_its_caller(
+    containment: str,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STARTING, containment],
+        timeout=60,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = done.stdout.splitlines()
+    assert len(told) == 2, done.stderr
+    assert told[0].startswith("interrupted; deaf is stopping as process "), told
+    assert told[1] == "<VMManager with 0 VMs>"

@@ -124,7 +124,7 @@ class AsyncVMManager:
             except BaseException as e:
                 for ticket in tickets:
                     self._core.cancel(ticket)
-                if isinstance(e, (ProcVMError, ExceptionGroup)):  # else it is cancelled, or killed
+                if isinstance(e, Exception):  # else it is cancelled: that is not waited for
                     await self._take_back(tickets)
                 if isinstance(e, ProcVMError):
                     raise ExceptionGroup("not all VMs could be started", [e]) from None

@@ -111,6 +111,8 @@ class VMManager:
     ) -> builtins.list[VM]:
         """Start several programs side by side, all or none, and return them in order.
 
+        Interrupted, it ends at once, and what it has started is taken away behind it.
+
         Args:
             configs: What to start.
             progress: Whether to show a bar of those that are up, with tqdm.
@@ -134,7 +136,8 @@ class VMManager:
             except BaseException as e:
                 for ticket in tickets:
                     self._core.cancel(ticket)
-                self._take_back(tickets)
+                if isinstance(e, Exception):  # else it is interrupted: that is not waited for
+                    self._take_back(tickets)
                 if isinstance(e, ProcVMError):
                     raise ExceptionGroup("not all VMs could be started", [e]) from None
                 raise
