@@ -255,11 +255,30 @@ def test_a_removal_overtakes_a_reset() -> None:
     assert after.then is Then.REMOVE
 
 
-def test_an_interrupted_reset_starts_nothing() -> None:
-    stopping, _ = advance(record(VMState.RUNNING, has_tree=True), Reset(), NOW)
-    after, _ = advance(stopping, InterruptReset(), NOW)
-    after, effects = advance(after, Gone(), NOW)
+@pytest.mark.parametrize(
+    ("before", "begins"),
+    [(record(VMState.RUNNING, has_tree=True), Reset()),
+     (record(VMState.STARTING, has_tree=True, start=Start.RESET), None)],
+    ids=["while it stops", "while it starts anew"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [(Exited(0, None, True), "; the program exited with code 0"), (Gone(), "")],
+    ids=["exited", "gone"],
+)
+def test_an_interrupted_reset_starts_nothing_and_says_so(
+    before: Record, begins: lifecycle.Event | None, end: lifecycle.Event, words: str
+) -> None:
+    if begins is not None:
+        before, _ = advance(before, begins, NOW)
+    after, effects = advance(before, InterruptReset(), NOW)
+    assert "its reset was interrupted: it is not started again" in (
+        effect.detail for effect in effects if isinstance(effect, Tell)
+    )
+    after, effects = advance(after, end, NOW)
     assert after.state is VMState.FAILED
+    assert after.reason == f"its reset was interrupted{words}"
+    assert after.exit is None or after.exit.expected
     assert Spawn() not in effects
 
 

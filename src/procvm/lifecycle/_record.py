@@ -53,6 +53,7 @@ class Then(enum.StrEnum):
     RESET = "reset"
     RESTART = "restart"
     FAIL = "fail"
+    ABANDON = "stay down, as its reset was interrupted"
 
 
 class Start(enum.StrEnum):

@@ -35,12 +35,13 @@ __all__ = ["GUARDS", "STEPS"]
 
 Change = tuple[Record, tuple[Effect, ...]]
 
+_INTERRUPTED = "its reset was interrupted"
 _QUIET = Quiet()
 _START: tuple[Effect, ...] = (_QUIET, Spawn())
 
 
 def _asked(record: Record) -> bool:
-    return record.then in (Then.REMOVE, Then.RESET)
+    return record.then in (Then.REMOVE, Then.RESET, Then.ABANDON)
 
 
 def _failed(record: Record, event: Any) -> bool:
@@ -169,6 +170,11 @@ def _then(what: Then) -> Callable[[Record, Any, Moment], Change]:
     return step
 
 
+def _abandon(record: Record, event: Any, now: Moment) -> Change:
+    record = changed(record, then=Then.ABANDON, reason=_INTERRUPTED)
+    return record, (Tell("warning", f"{_INTERRUPTED}: it is not started again"),)
+
+
 def _stop(record: Record, event: Any, now: Moment) -> Change:
     grace = getattr(event, "grace", None)
     seconds = record.config.stop.grace if grace is None else grace
@@ -207,6 +213,9 @@ def _be_failed(record: Record, event: Any, now: Moment) -> Change:
         and restarts_used_up(record, now)
     ):
         reason += f"; {policy.limit} restarts within {policy.within:g} s are used up"
+    if record.then is Then.ABANDON:
+        is_known = not reason.startswith((_INTERRUPTED, "stopping"))  # how its program ended
+        reason = f"{_INTERRUPTED}; {reason}" if is_known else _INTERRUPTED
     return changed(record, then=None, pid=None, reason=reason), (Tell("failed", reason),)
 
 
@@ -295,6 +304,7 @@ STEPS: dict[str, Callable[[Record, Any, Moment], Change]] = {
     "then reset": _then(Then.RESET),
     "then restart": _then(Then.RESTART),
     "then fail": _then(Then.FAIL),
+    "abandon": _abandon,
     "stop": _stop,
     "hurry": _hurry,
     "back off": _back_off,

@@ -50,7 +50,7 @@ ROWS: tuple[Row, ...] = (
     Row(STARTING, "Lost", "always", FAILED, ("note lost", "keep failure", "fail")),
     Row(STARTING, "Remove", "always", STOPPING, ("then remove", "stop")),
     Row(STARTING, "Reset", "always", STOPPING, ("then reset", "stop")),
-    Row(STARTING, "InterruptReset", "start of a reset", STOPPING, ("then fail", "stop")),
+    Row(STARTING, "InterruptReset", "start of a reset", STOPPING, ("abandon", "stop")),
 
     Row(RUNNING, "Exited", "policy restarts", BACKOFF, ("note exit", "back off")),
     Row(RUNNING, "Exited", "success, not always", EXITED, ("note exit",)),
@@ -102,7 +102,7 @@ ROWS: tuple[Row, ...] = (
     Row(STOPPING, "Remove", "then remove", STOPPING, ("hurry",)),
     Row(STOPPING, "Remove", "always", STOPPING, ("then remove", "hurry")),
     Row(STOPPING, "Reset", "always", STOPPING, ("then reset", "hurry")),
-    Row(STOPPING, "InterruptReset", "then reset", STOPPING, ("then fail",)),
+    Row(STOPPING, "InterruptReset", "then reset", STOPPING, ("abandon",)),
 
     Row(EXITED, "Gone", "always", EXITED, ("note gone",)),
     Row(EXITED, "Lost", "always", EXITED, ("note gone",)),

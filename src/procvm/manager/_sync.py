@@ -177,7 +177,8 @@ class VMManager:
     def reset(self, vm: VM | str, *, grace: float | None = None) -> VM:
         """Take a VM's tree away and start it anew, as the next generation of the same VM.
 
-        Interrupted, the stop goes on and the VM is FAILED; when the start fails it is FAILED.
+        Interrupted, the stop goes on and the VM is FAILED, with that as its reason; when the start
+        fails it is FAILED.
 
         Raises:
             VMNotFoundError: There is none, or it is being removed.
