@@ -204,15 +204,26 @@ class StopError(ProcVMError):
 
 @attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class VMNotFoundError(ProcVMError, LookupError):
-    """No VM of this manager has that name or vm_id."""
+    """No VM of this manager has that name or vm_id, or it is being taken away.
+
+    Attributes:
+        vm: What was asked for.
+        was: The name of the one that was removed.
+        stranger: The name of the one that another manager has.
+        is_leaving: Whether it is being taken away, and so cannot be reset any more.
+    """
 
     code: ClassVar[str] = "vm-not-found"
     vm: str
     was: str = ""
     stranger: str = ""
+    is_leaving: bool = False
 
     def __str__(self) -> str:
         """Name what was asked for, and whether there was one, here or elsewhere."""
+        if self.is_leaving:
+            until = f"wait({shortened(self.vm)}, 'removed') returns when it is gone"
+            return f"VM {shortened(self.vm)} is being taken away; {until}"
         if self.stranger:
             return (
                 f"VM {shortened(self.stranger)} ({self.vm}) is another manager's, or was removed "
@@ -229,9 +240,12 @@ class DuplicateNameError(ProcVMError):
     code: ClassVar[str] = "duplicate-name"
     name: str
     is_leaving: bool = False
+    is_twice: bool = False
 
     def __str__(self) -> str:
         """Name it, and the ways out."""
+        if self.is_twice:
+            return f"two of the configurations are named {shortened(self.name)}"
         if self.is_leaving:
             until = f"wait({shortened(self.name)}, 'removed') returns when it is gone"
             return f"a VM named {shortened(self.name)} is being taken away; {until}"

@@ -168,6 +168,44 @@ def test_a_name_that_is_being_given_up_says_when_it_is_free() -> None:
         assert "is being taken away; wait('x', 'removed')" in str(refused[-1])
 
 
+def test_a_name_whose_start_was_taken_back_says_when_it_is_free() -> None:
+    """Also in the moment before the engine has heard of it."""
+
+    async def main() -> None:
+        async with AsyncVMManager() as manager:
+            deaf = VMConfig(
+                "x", ["sh", "-c", "trap '' TERM; sleep 1000"], ready=probes.log("never")
+            )
+            start = asyncio.create_task(manager.allocate(deaf))
+            async for event in manager.events():
+                if event.kind == "started":
+                    break
+            start.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await start
+            with pytest.raises(DuplicateNameError) as caught:
+                await manager.allocate(deaf)
+            assert caught.value.is_leaving
+            with pytest.raises(VMNotFoundError, match="VM 'x' is being taken away; wait"):
+                await manager.reset("x")
+            await manager.remove("x", grace=0)
+
+    asyncio.run(main())
+
+
+def test_two_of_one_name_start_nothing(manager: VMManager) -> None:
+    several = [VMConfig("g", LONG), {"name": "g", "command": LONG}, VMConfig("h", "/no/such")]
+    kinds: list[str] = []
+    manager.subscribe(lambda event: kinds.append(event.kind))
+    with pytest.raises(ExceptionGroup) as caught:
+        manager.allocate_all(several)
+    errors = caught.value.exceptions
+    assert str(errors[0]) == "two of the configurations are named 'g'"
+    assert errors[0].__notes__ == ["in configs[1], the VM 'g'"]
+    assert len(errors) == (1 if isinstance(manager.backend, FakeBackend) else 2)
+    assert manager.history() == []
+
+
 def test_all_that_can_never_start_is_told_at_once(manager: VMManager) -> None:
     manager.allocate(VMConfig("x", LONG))
     made: list[Any] = [VMConfig("new", LONG), VMConfig("x", LONG), {"name": "y"}, {"nmae": "z"}]

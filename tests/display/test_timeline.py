@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
-from collections import deque
 from itertools import groupby, pairwise
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -28,6 +27,7 @@ from procvm import (
 )
 from procvm.display import Span, Timeline
 from procvm.display._markup import COLOURS
+from procvm.engine import History
 from procvm.manager._spans import timeline_of
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -149,16 +149,16 @@ def test_lanes_of_one_moment_are_in_order_of_allocation(
     fake: FakeBackend, manager: VMManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when the history has forgotten some events, which the timeline tells."""
-    monkeypatch.setattr(manager.core.engine, "history", deque(maxlen=5))
+    monkeypatch.setattr(manager.core.engine, "history", History(kept=8))
     names = [f"vm{number}" for number in range(4)]
     manager.allocate_all([VMConfig(name, "x") for name in names])
     fake.advance(1.0)
     manager.reset("vm2")
     timeline = manager.timeline()
     assert list(dict.fromkeys(row["name"] for row in timeline.to_rows())) == names
-    assert timeline.forgotten == 11
-    assert repr(timeline) == "<Timeline of 4 VMs over 1.000 s, 11 events forgotten>"
-    assert "11 earlier events are forgotten" in page(timeline._repr_html_()).words
+    assert timeline.forgotten == 8
+    assert repr(timeline) == "<Timeline of 4 VMs over 1.000 s, 8 events forgotten>"
+    assert "8 earlier events are forgotten" in page(timeline._repr_html_()).words
 
 
 def test_a_clock_that_is_set_back_turns_no_stretch_around(

@@ -336,6 +336,36 @@ def test_what_is_removed_before_its_restart_does_not_say_that_it_starts_again(
     assert effects[-1] == Tell("removed", reason)
 
 
+def test_what_is_ended_for_its_liveness_says_so_to_the_end() -> None:
+    policy = RestartPolicy(limit=0)
+    config = VMConfig("web", ["web"], alive=probes.tcp(80, failures=1), restart=policy)
+    running = record(VMState.RUNNING, config=config, has_tree=True)
+    config = attrs.evolve(config, restart="on-failure")
+    for now, state in ((running, VMState.FAILED), (attrs.evolve(running, config=config), None)):
+        after, effects = advance(now, AliveFailed("refused"), NOW)
+        if state is None:
+            assert Tell("stopping", "to restart: unhealthy: refused") in effects
+            after, effects = advance(after, Exited(None, 15, True), NOW)
+            assert after.state is VMState.BACKOFF
+            words = "unhealthy: refused; the program was ended by SIGTERM; starts again in "
+            assert after.reason.startswith(words)
+        else:
+            after, effects = advance(after, Exited(None, 15, True), NOW)
+            assert after.state is state
+            words = "unhealthy: refused; the program was ended by SIGTERM; 0 restarts within"
+            assert after.reason.startswith(words)
+
+
+def test_what_is_restarted_as_it_was_not_ready_says_so() -> None:
+    config = VMConfig("web", ["web"], ready=probes.tcp(80, timeout=0.5), restart="on-failure")
+    starting = record(VMState.STARTING, config=config, has_tree=True, start=Start.POLICY)
+    after, effects = advance(starting, ReadyTimedOut(), NOW)
+    why = "it was not ready after 0.5 s; no try of its probe has come to an end"
+    assert Tell("stopping", f"to restart: {why}") in effects
+    after, effects = advance(after, Exited(None, 15, True), NOW)
+    assert after.reason.startswith(f"{why}; starts again in ")
+
+
 def test_a_reset_makes_the_counters_new() -> None:
     tired = record(VMState.FAILED, restarts=5, restarted=(99.0,), streak=5, generation=6)
     after, effects = advance(tired, Reset(), NOW)

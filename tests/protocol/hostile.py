@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +21,7 @@ from typing import Any, NoReturn
 import attrs
 
 from procvm import FakeBackend, VMManager
+from procvm.engine import History
 from procvm.protocol import Dispatcher, Policy, decode_response
 
 ENVELOPES = Path(__file__).parents[1] / "envelopes"
@@ -172,7 +172,7 @@ class Host:
 
         The history is bounded as it is; here it is short, so that what grows is a leak.
         """
-        manager.core.engine.history = deque(maxlen=100)
+        manager.core.engine.history = History(kept=100)
         policy = Policy(methods=METHODS, programs=["sleep"], env=["env*"], max_age=1.0)
         dispatchers = [
             Dispatcher(manager, dialect="documented", policy=policy),

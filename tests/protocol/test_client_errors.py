@@ -62,6 +62,7 @@ WHOLE: list[ProcVMError] = [  # their facts come back whole
     StopError(ID, "web", (Survivor(4711, "sleep"), Survivor(4712))),
     StopError(ID, "it's \"web\""),
     VMNotFoundError("web"),
+    VMNotFoundError("web", is_leaving=True),
     DuplicateNameError("web"),
     WaitTimeoutError(ID, "web", 1.5, "running"),
     UnreachableStateError(ID, "web", "running", "nothing could ever happen"),

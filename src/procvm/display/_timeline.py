@@ -47,8 +47,8 @@ class Timeline:
 
     Attributes:
         spans: The stretches, lane by lane, each lane in order of time.
-        forgotten: How many events were too many for the manager's history, which keeps the
-            last 10,000 of all VMs: what they told, lanes of VMs long gone say, is missing.
+        forgotten: How many events the manager's history does not keep any more: what they told,
+            lanes of VMs long gone say, is missing.
     """
 
     spans: tuple[Span, ...] = ()

@@ -7,7 +7,8 @@ It never blocks and makes no decision of its own.
 from __future__ import annotations
 
 from ._engine import Engine
+from ._history import History
 from ._logs import LineParser, LogBook
 from ._tickets import Ticket
 
-__all__ = ["Engine", "LineParser", "LogBook", "Ticket"]
+__all__ = ["Engine", "History", "LineParser", "LogBook", "Ticket"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -54,6 +54,7 @@ from ..lifecycle import (
 )  # fmt: skip
 from ..values import VM, VMEvent
 from ._entry import Entry, last_lines, snapshot, with_logs
+from ._history import History
 from ._logs import LogBook
 from ._tickets import Ticket
 
@@ -61,7 +62,6 @@ __all__ = ["Engine"]
 
 _log = logging.getLogger("procvm")
 _REMEMBERED = 100
-_HISTORY = 10_000
 
 
 class Engine:
@@ -76,8 +76,7 @@ class Engine:
         self.names: dict[str, str] = {}
         self.unhealthy: dict[str, VM] = {}
         self.removed: OrderedDict[str, tuple[VM, LogBook]] = OrderedDict()
-        self.history: deque[VMEvent] = deque(maxlen=_HISTORY)
-        self.told = 0  # events since the beginning, the forgotten ones too
+        self.history = History()
         self.listeners: list[Listener] = []
         self.is_closing = False
         backend.open(self)
@@ -128,7 +127,7 @@ class Engine:
             return
         gone = self._find_removed(vm)
         if gone is None:
-            ticket.fail(VMNotFoundError(vm))
+            ticket.fail(self.not_found(vm))
         else:
             self._answer_wait(ticket, *gone, is_last=True)
 
@@ -159,7 +158,7 @@ class Engine:
         """Send a signal to what is executing; to nothing it is silent."""
         entry = self._find(vm)
         if entry is None:
-            ticket.fail(VMNotFoundError(vm))
+            ticket.fail(self.not_found(vm))
             return
         if entry.record.has_tree:
             self.backend.signal(entry.key, number, to=to)
@@ -321,8 +320,7 @@ class Engine:
             self.backend.post(lambda: self.start_failed(key, error))
 
     def _tell(self, event: VMEvent) -> None:
-        self.history.append(event)
-        self.told += 1
+        self.history.add(event)
         for listener in self.listeners:
             listener.put(event)
         if _log.isEnabledFor(logging.INFO):
@@ -371,14 +369,21 @@ class Engine:
         return (entry.vm, entry.log) if entry is not None else self._find_removed(vm)
 
     def not_found(self, vm: str) -> VMNotFoundError:
-        """Make the error for what is no longer there, or never was."""
+        """Make the error for what is no longer there, is about to go, or never was."""
+        if self._find(vm) is not None:
+            return VMNotFoundError(vm, is_leaving=True)
         gone = self._find_removed(vm)
-        return VMNotFoundError(vm, gone[0].name if gone else "")
+        last = None if gone else self.history.latest(vm)
+        was = gone[0] if gone else last.vm if last else None
+        return VMNotFoundError(vm, was.name if was else "")
 
     def taken(self, name: str) -> DuplicateNameError:
         """Make the error for a name that a VM has."""
         entry = self._find(name)
-        return DuplicateNameError(name, entry is not None and entry.record.then is Then.REMOVE)
+        is_leaving = entry is not None and (
+            entry.record.then is Then.REMOVE or any(t.is_taken_back for t in entry.tickets.copy())
+        )
+        return DuplicateNameError(name, is_leaving)
 
     def follow(self, vm_id: str, waiter: Any, number: int) -> None:
         """Loop: set ``waiter`` when there is output after ``number``, or none will come."""

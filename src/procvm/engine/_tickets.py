@@ -20,6 +20,7 @@ class Ticket:
         self.verb = verb
         self.vm_id = ""
         self.is_settled = False
+        self.is_taken_back = False  # its caller has gone, which the loop is yet to hear
         self.wants: Callable[[VM], bool] | None = None
         self.waiter = backend.waiter()
         self._value: Any = None

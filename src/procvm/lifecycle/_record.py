@@ -100,6 +100,7 @@ class Record:
     life_began: float | None = None
     failure: StartError | None = None
     words: str = ""
+    cause: str = ""
     survivors: tuple[Survivor, ...] = ()
 
     @property

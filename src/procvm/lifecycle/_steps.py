@@ -101,7 +101,7 @@ def _be_running(record: Record, event: Any, now: Moment) -> Change:
     words = getattr(event, "words", "")
     record = changed(
         record, reason=f"ready: {words}" if words else "running", is_troubled=False,
-        is_unhealthy=False, failures=0, failure=None, words="",
+        is_unhealthy=False, failures=0, failure=None, words="", cause="",
     )  # fmt: skip
     effects: tuple[Effect, ...] = (_QUIET, Tell("ready", record.reason))
     if record.config.alive is not None:
@@ -125,10 +125,11 @@ def _note_exit(record: Record, event: Any, now: Moment) -> Change:
     code, signal = getattr(event, "code", None), getattr(event, "signal", None)
     end = Exit(code, signal, now.wall, expected=_asked(record))
     why = getattr(event, "why", "")
-    record = changed(
-        record, pid=None, exit=end, has_tree=not getattr(event, "tree_gone", True),
-        reason=f"the program {end}" + (f": {why}" if why else ""),
-    )  # fmt: skip
+    reason = f"the program {end}" + (f": {why}" if why else "")
+    if record.then is Then.RESTART and record.cause:
+        reason = f"{record.cause}; {reason}"  # it was ended for that
+    gone = getattr(event, "tree_gone", True)
+    record = changed(record, pid=None, exit=end, has_tree=not gone, reason=reason)
     return record, (_QUIET, Tell("exited", record.reason))
 
 
@@ -160,7 +161,9 @@ def _unheard(probe: Probe | None) -> str:
     if isinstance(probe, Log):
         buffered = "what a program buffers is not seen: python -u"
         return f"; no line of its output matched {probe.pattern!r} ({buffered})"
-    return "; it never said READY=1" if isinstance(probe, Notify) else ""
+    if isinstance(probe, Notify):
+        return "; it never said READY=1"
+    return "; no try of its probe has come to an end"
 
 
 def _then(what: Then) -> Callable[[Record, Any, Moment], Change]:
@@ -178,9 +181,11 @@ def _abandon(record: Record, event: Any, now: Moment) -> Change:
 def _stop(record: Record, event: Any, now: Moment) -> Change:
     grace = getattr(event, "grace", None)
     seconds = record.config.stop.grace if grace is None else grace
-    told: tuple[Effect, ...] = (
-        (Tell("stopping", f"to {record.then}"),) if not record.survivors else ()
-    )
+    why = record.cause if record.then is Then.RESTART else ""
+    if record.failure is not None and record.state is VMState.STARTING:
+        why = record.failure.why
+    words = f"to {record.then}" + (why and f": {why}")
+    told: tuple[Effect, ...] = () if record.survivors else (Tell("stopping", words),)
     record = changed(record, survivors=(), reason=f"stopping, then {record.then}")
     return record, (_QUIET, Stop(seconds), *told)
 
@@ -195,9 +200,12 @@ def _hurry(record: Record, event: Any, now: Moment) -> Change:
 
 def _back_off(record: Record, event: Any, now: Moment) -> Change:
     delay = next_delay(record, now, failed=True) or 0.0
+    why = record.failure.why if record.failure else record.reason
+    if why.startswith("stopping"):  # nothing has told how it ended
+        why = record.cause or "it is gone"
     record = changed(
         record, then=None, is_troubled=True, is_due=False, streak=streak_now(record, now),
-        reason=f"{record.reason}; starts again in {delay:.3g} s",
+        reason=f"{why}; starts again in {delay:.3g} s",
     )  # fmt: skip
     return record, (ArmRestart(delay), Tell("backoff", record.reason))
 
@@ -225,6 +233,7 @@ def _spawn(start: Start) -> Callable[[Record, Any, Moment], Change]:
             record, start=start, then=None, generation=record.generation + 1, pid=None, words="",
             started_at=None, is_due=False, failures=0, is_unhealthy=False, survivors=(),
             failure=None, has_tree=False, life_began=None, reason=f"starting, asked by {start}",
+            cause="",
         )  # fmt: skip
         if start is Start.RESET:
             record = changed(record, restarts=0, restarted=(), streak=0, is_troubled=False)
@@ -243,7 +252,8 @@ def _be_removed(record: Record, event: Any, now: Moment) -> Change:
     if record.failure is not None and (waits or record.start is Start.ALLOCATE):
         reason = record.failure.why  # and not that it was ended for it
     elif waits and record.exit is not None:
-        reason = f"the program {record.exit}"  # and no more that it starts again
+        cause = record.cause and f"{record.cause}; "
+        reason = f"{cause}the program {record.exit}"  # and no more that it starts again
     record = changed(
         record, then=None, pid=None, has_tree=False, is_due=False, survivors=(), reason=reason
     )
@@ -276,11 +286,12 @@ def _count_failure(record: Record, event: Any, now: Moment) -> Change:
 
 def _be_unhealthy(record: Record, event: Any, now: Moment) -> Change:
     reason = f"unhealthy: {event.words}"
-    return changed(record, is_unhealthy=True, reason=reason), (Tell("unhealthy", reason),)
+    record = changed(record, is_unhealthy=True, reason=reason, cause=reason)
+    return record, (Tell("unhealthy", reason),)
 
 
 def _recover(record: Record, event: Any, now: Moment) -> Change:
-    record = changed(record, failures=0, is_unhealthy=False, reason="running")
+    record = changed(record, failures=0, is_unhealthy=False, reason="running", cause="")
     return record, (Tell("recovered", event.words),)
 
 

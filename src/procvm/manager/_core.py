@@ -98,6 +98,16 @@ class Core:
         error.add_note(f"a {type(vm).__name__} stands for no VM: {way}")
         raise error
 
+    def known(self, vm: Any) -> str:
+        """Return the vm_id of a VM whose history is asked for, also of one removed long ago."""
+        name = vm.vm_id if isinstance(vm, VM) else self.name_of(vm)
+        book = self.engine.book(name)
+        last = None if book else self.engine.history.latest(name)
+        if book or last:
+            return (book[0] if book else last.vm).vm_id  # type: ignore[union-attr] # one of them
+        self.name_of(vm)  # raises what is known of a stranger
+        raise self.engine.not_found(name)
+
     def allocate(self, config: VMConfig | Mapping[str, Any]) -> Ticket:
         """Look, then post the start."""
         made, plan = self._looked_at(config)
@@ -134,15 +144,21 @@ class Core:
         if isinstance(configs, (VMConfig, Mapping, str)):
             raise ConfigError("configs", configs, "must be several, in a list: allocate takes one")
         errors: list[Exception] = []
-        for number, config in enumerate(configs):
+        several = list(configs)
+        names = [_name_in(config) for config in several]
+        first = {name: number for number, name in reversed([*enumerate(names)]) if name}
+        is_hopeless = len(first) < len(names)
+        for number, config in enumerate(several):
+            name = names[number]
             try:
-                if errors:
+                if first.get(name, number) < number:
+                    raise DuplicateNameError(name, is_twice=True)  # noqa: TRY301 - as the others
+                if errors or is_hopeless:
                     self._looked_at(config)
                 else:
                     tickets.append(self.allocate(config))
             except (ConfigError, DuplicateNameError, StartError) as e:
-                if isinstance(e, ConfigError):  # the others name it themselves
-                    name = config.get("name") if isinstance(config, Mapping) else None
+                if isinstance(e, ConfigError) or getattr(e, "is_twice", False):  # others name it
                     e.add_note(f"in configs[{number}]" + (f", the VM {name!r}" if name else ""))
                 errors.append(e)
         if errors:
@@ -178,6 +194,7 @@ class Core:
 
     def cancel(self, ticket: Ticket) -> None:
         """Post that nobody waits for it any more."""
+        ticket.is_taken_back = ticket.verb == "allocate"
         self.backend.post(lambda: self.engine.cancel(ticket))
 
     def add_listener(self, listener: Listener) -> None:
@@ -308,6 +325,14 @@ class Core:
         for listener in self.engine.listeners:
             listener.stop()
         _open.discard(self)
+
+
+def _name_in(config: object) -> str:
+    """Return the name in a configuration, of either kind; empty where it has none."""
+    if isinstance(config, VMConfig):
+        return config.name
+    name = config.get("name") if isinstance(config, Mapping) else None
+    return name if isinstance(name, str) else ""
 
 
 _open: set[Core] = set()

@@ -96,8 +96,7 @@ def drawn(core: Core, events: list[VMEvent], vm_id: str | None) -> Timeline:
 
     vms = [entry.vm for entry in core.engine.entries.copy().values()]
     alive = [vm for vm in vms if vm_id in (None, vm.vm_id)]
-    forgotten = max(0, core.engine.told - len(core.engine.history))
-    return timeline_of(events, alive, core.backend.wall(), forgotten)
+    return timeline_of(events, alive, core.backend.wall(), core.engine.history.dropped(vm_id))
 
 
 def watched(core: Core, title: str) -> Watch:

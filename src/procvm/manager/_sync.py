@@ -267,13 +267,15 @@ class VMManager:
     def logs(self, vm: VM | str, *, tail: int | None = None) -> builtins.list[LogLine]:
         """Return what is kept of a VM's output, also of one removed and after close.
 
-        ``tail`` is how many of the last lines; None: all. VMNotFoundError: there was no such VM.
+        ``tail`` is how many of the last lines; None: all. Of what does not fit in ``log.keep`` the
+        oldest is let go, so the first line may have lost its beginning. VMNotFoundError: there was
+        no such VM, or a hundred were removed since.
         """
         if tail is not None and (not isinstance(tail, int) or tail < 0):
             raise ConfigError("tail", tail, "must be a number of lines, at least 0, or None")
         book = self._core.engine.book(self._core.name_of(vm))
         if book is None:
-            raise VMNotFoundError(self._core.name_of(vm))
+            raise self._core.engine.not_found(self._core.name_of(vm))
         return Lines(book[1].lines(tail))
 
     def follow(self, vm: VM | str) -> Iterator[LogLine]:
@@ -334,24 +336,20 @@ class VMManager:
     def history(self, vm: VM | str | None = None) -> builtins.list[VMEvent]:
         """Return the last events, of one VM or of all; also after close.
 
-        Of all VMs together 10,000 are kept.
+        Of all VMs together 10,000 are kept at least; when there are too many, those VMs lose
+        their oldest of which there are most.
         """
-        events = Events(self._core.engine.history.copy())
-        if vm is None:
-            return events
-        book = self._core.engine.book(self._core.name_of(vm))
-        if book is None:
-            raise VMNotFoundError(self._core.name_of(vm))
-        return Events(event for event in events if event.vm.vm_id == book[0].vm_id)
+        vm_id = None if vm is None else self._core.known(vm)
+        events = self._core.engine.history.events()
+        return Events(event for event in events if vm_id in (None, event.vm.vm_id))
 
     def timeline(self, vm: VM | str | None = None) -> Timeline:
         """Return the history drawn as lanes of time, of one VM or of all; also after close.
 
         It shows what ``history`` keeps, and is a value: call again to see what came since.
         """
-        now = None if vm is None else self._core.engine.book(self._core.name_of(vm))
-        events = self.history(vm)
-        return drawn(self._core, events, None if now is None else now[0].vm_id)
+        vm_id = None if vm is None else self._core.known(vm)
+        return drawn(self._core, self.history(vm_id), vm_id)
 
     def watch(self) -> Watch:
         """Show the VMs in a notebook as a table that events keep up to date.

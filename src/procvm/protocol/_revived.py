@@ -155,6 +155,9 @@ def _unreachable(failed: Failed, asked: str) -> UnreachableStateError:
 
 
 def _not_found(failed: Failed, asked: str) -> VMNotFoundError:
+    who, leaving, _ = failed.detail.partition(" is being taken away; ")
+    if leaving:
+        return VMNotFoundError(_name(who, asked), is_leaving=True)
     told = failed.detail.removeprefix("there is no VM ").rpartition("; list()")[0]
     told, _, gone = told.partition(" any more: ")
     return VMNotFoundError(_name(told, asked), _name(gone.removesuffix(" was removed"), ""))

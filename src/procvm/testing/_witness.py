@@ -61,7 +61,7 @@ class Witness:
 
     def strays(self) -> list[Member]:
         """Return what lives of VMs that nobody manages any more."""
-        vm_ids = {event.vm.vm_id for core in self._seen for event in core.engine.history}
+        vm_ids = {event.vm.vm_id for core in self._seen for event in core.engine.history.events()}
         managed = {vm_id for core in open_cores() for vm_id in core.engine.entries.copy()}
         return marked(vm_ids - managed) if vm_ids - managed else []
 

@@ -1,0 +1,74 @@
+"""What happened lately: bounded, and shared fairly between the VMs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from ..values import VMEvent
+
+__all__ = ["History"]
+
+_KEPT = 10_000
+
+
+class History:
+    """The last events, 10,000 at least; written by the loop, read by any thread.
+
+    When there are twice as many, those VMs lose their oldest of which there are most: one that
+    crashes all day does not drive out what the others did.
+    """
+
+    def __init__(self, kept: int = _KEPT) -> None:
+        self._kept = kept
+        self._events: list[VMEvent] = []
+        self._dropped: dict[str, int] = {}
+        self._told = 0
+
+    def add(self, event: VMEvent) -> None:
+        """Keep an event."""
+        self._events.append(event)
+        self._told += 1
+        if len(self._events) >= 2 * self._kept:
+            self._thin_out()
+
+    def events(self) -> list[VMEvent]:
+        """Return what is kept, in order; a copy."""
+        return self._events.copy()
+
+    def dropped(self, vm_id: str | None = None) -> int:
+        """Return how many events are not kept any more, of one VM that has some, or of all."""
+        if vm_id is None:
+            return max(0, self._told - len(self._events))
+        return self._dropped.get(vm_id, 0)
+
+    def latest(self, vm: str) -> VMEvent | None:
+        """Return the last event kept of a VM, by vm_id or name."""
+        wanted = (e for e in reversed(self.events()) if vm in (e.vm.vm_id, e.vm.name))
+        return next(wanted, None)
+
+    def _thin_out(self) -> None:
+        counts = Counter(event.vm.vm_id for event in self._events)
+        share = max(1, _share(counts.values(), self._kept))
+        spare = {vm_id: count - share for vm_id, count in counts.items() if count > share}
+        kept = []
+        for event in self._events:
+            vm_id = event.vm.vm_id
+            if spare.get(vm_id, 0) > 0:
+                spare[vm_id] -= 1
+            else:
+                kept.append(event)
+        kept = kept[-self._kept :]  # of more VMs than that
+        left = Counter(event.vm.vm_id for event in kept)
+        self._dropped = {
+            vm_id: self._dropped.get(vm_id, 0) + counts[vm_id] - left[vm_id] for vm_id in left
+        }
+        self._events = kept
+
+
+def _share(counts: Iterable[int], most: int) -> int:
+    """Return how many each may keep, so that all together keep ``most``."""
+    left, waiting = most, sorted(counts, reverse=True)
+    while waiting and waiting[-1] * len(waiting) <= left:
+        left -= waiting.pop()
+    return left // len(waiting) if waiting else most
