@@ -194,7 +194,8 @@ def test_a_name_whose_start_was_taken_back_says_when_it_is_free() -> None:
 
 
 def test_two_of_one_name_start_nothing(manager: VMManager) -> None:
-    several = [VMConfig("g", LONG), {"name": "g", "command": LONG}, VMConfig("h", "/no/such")]
+    lost = VMConfig("h", "/no/such")
+    several: list[Any] = [VMConfig("g", LONG), {"name": "g", "command": LONG}, lost]
     kinds: list[str] = []
     manager.subscribe(lambda event: kinds.append(event.kind))
     with pytest.raises(ExceptionGroup) as caught:

@@ -125,12 +125,12 @@ def _note_exit(record: Record, event: Any, now: Moment) -> Change:
     code, signal = getattr(event, "code", None), getattr(event, "signal", None)
     end = Exit(code, signal, now.wall, expected=_asked(record))
     why = getattr(event, "why", "")
-    reason = f"the program {end}" + (f": {why}" if why else "")
+    words = reason = f"the program {end}" + (f": {why}" if why else "")
     if record.then is Then.RESTART and record.cause:
-        reason = f"{record.cause}; {reason}"  # it was ended for that
+        reason = f"{record.cause}; {words}"  # it was ended for that
     gone = getattr(event, "tree_gone", True)
     record = changed(record, pid=None, exit=end, has_tree=not gone, reason=reason)
-    return record, (_QUIET, Tell("exited", record.reason))
+    return record, (_QUIET, Tell("exited", words))
 
 
 def _keep_failure(record: Record, event: Any, now: Moment) -> Change:
