@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
+from procvm import (
+    AsyncVMManager,
+    FakeBackend,
+    FakeProgram,
+    LogPolicy,
+    RestartPolicy,
+    VMConfig,
+    VMManager,
+)
 from procvm.engine import LogBook
 
 
@@ -75,3 +88,59 @@ def test_one_more_byte_lets_go_of_a_small_part_alone() -> None:
     kept = "".join(map(str, book.lines()))
     assert kept.endswith("xy")
     assert 2**15 < len(kept) <= 2**16
+
+
+def test_a_reader_that_is_too_slow_is_told_what_it_missed() -> None:
+    """What went past it is counted, and no line is made of two that are far apart."""
+    fake = FakeBackend()
+    lines = [(float(n), "stdout", f"line {n:03} and some more\n") for n in range(100)]
+    lines.insert(0, (0.0, "stdout", "begun"))
+    fake.program("web", FakeProgram(output=lines, exit_after=200.0))
+    with VMManager(fake) as manager:
+        manager.allocate(VMConfig("web", "x", log=LogPolicy(keep=200)))
+        reader = manager.follow("web")
+        assert str(next(reader)) == "begunline 000 and some more"
+        assert reader.lost == 0
+        fake.advance(100.0)
+        rest = [str(line) for line in reader]
+        assert rest[-1] == "line 099 and some more"
+        assert all(len(line) <= len("line 000 and some more") for line in rest)
+        told = sum(len(text) for _, _, text in lines)
+        had = len("begunline 000 and some more\n") + sum(len(f"{line}\n") for line in rest)
+        assert reader.lost == told - had
+
+
+def test_a_reader_is_told_of_lives_that_went_past_it() -> None:
+    fake = FakeBackend()
+    life = FakeProgram(output=[(0.1, "stdout", "life\n")], exit_after=1.0, exit_code=1)
+    fake.program("web", *[life] * 9, FakeProgram(exit_after=1.0, exit_code=0))
+    with VMManager(fake) as manager:
+        policy = RestartPolicy(limit=None, initial=0.1, factor=1.0)
+        manager.allocate(VMConfig("web", "x", restart=policy))
+        reader = manager.follow("web")
+        assert next(reader).generation == 1
+        fake.advance(60.0)
+        generations = [line.generation for line in reader]
+        assert reader.lost == 5 * (8 - len(generations))
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_who_keeps_nothing_is_told_that_all_was_missed(is_async: bool) -> None:
+    fake = FakeBackend()
+    output = [(0.1, "stdout", "one\n"), (0.2, "stdout", "two\n")]
+    fake.program("web", FakeProgram(output=output, exit_after=1.0))
+    config = VMConfig("web", "x", log=LogPolicy(keep=0))
+
+    async def followed() -> tuple[list[str], int]:
+        async with AsyncVMManager(fake) as manager:
+            await manager.allocate(config)
+            reader = manager.follow("web")
+            return [str(line) async for line in reader], reader.lost
+
+    if is_async:
+        assert asyncio.run(followed()) == ([], 8)
+        return
+    with VMManager(fake) as manager:
+        manager.allocate(config)
+        reader = manager.follow("web")
+        assert (list(reader), reader.lost) == ([], 8)

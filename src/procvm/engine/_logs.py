@@ -16,13 +16,14 @@ _LARGEST_PIECE = 2**14
 
 
 class Chunk(NamedTuple):
-    """One piece of output, numbered from 1."""
+    """One piece of output, numbered from 1; ``begin`` counts all bytes that came before it."""
 
     number: int
     generation: int
     stream: str
     at: float
     data: bytes
+    begin: int
 
 
 class LineParser:
@@ -67,6 +68,7 @@ class LogBook:
         self._lives: dict[int, deque[Chunk]] = {}
         self._sizes: dict[int, int] = {}
         self._number = 0
+        self.total = 0  # bytes that ever came
 
     @property
     def last_number(self) -> int:
@@ -82,11 +84,13 @@ class LogBook:
             self._lives = {g: self._lives[g] for g in previous} | {generation: deque()}
             self._sizes = {g: self._sizes[g] for g in previous} | {generation: 0}
         chunks = self._lives[generation]
+        self.total += len(data)
         data = data[-self._keep :] if self._keep else b""
+        start = self.total - len(data)
         for begin in range(0, len(data) or 1, self._piece):
             self._number += 1
             piece = data[begin : begin + self._piece]
-            chunks.append(Chunk(self._number, generation, stream, at, piece))
+            chunks.append(Chunk(self._number, generation, stream, at, piece, start + begin))
         self._sizes[generation] += len(data)
         while self._sizes[generation] > self._keep:
             self._sizes[generation] -= len(chunks.popleft().data)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import builtins
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..backends import Backend
 from ..config import VMConfig
-from ..engine import Engine, LineParser, Ticket
-from ..errors import ProcVMError, VMNotFoundError
+from ..engine import Ticket
+from ..errors import ProcVMError
 from ..facts import LogLine, Usage
-from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
 from ._awaiting import LoopWaiter, hearing
 from ._events import EventIterator
+from ._follow import AsyncLineIterator
 from ._progress import Bar
 from ._shown import VMs, html_of, watched
 from ._sync import VMManager
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
     from ._watch import Watch
 
 __all__ = ["AsyncVMManager"]
-
-
-def _unfollow(engine: Engine, vm_id: str, waiter: object) -> None:
-    """Forget a reader that was cancelled: a silent VM would keep it for long."""
-    entry = engine.entries.get(vm_id)
-    if entry is not None:
-        entry.followers[:] = [one for one in entry.followers if one is not waiter]
 
 
 class AsyncVMManager:
@@ -190,41 +183,9 @@ class AsyncVMManager:
         """Return what is kept of a VM's output, also of one removed and after close."""
         return self._face.logs(vm, tail=tail)
 
-    async def follow(self, vm: VM | str) -> AsyncIterator[LogLine]:
+    def follow(self, vm: VM | str) -> AsyncLineIterator:
         """Iterate over what is kept, then over what comes, until the VM has ended."""
-        if self._is_virtual:
-            for line in self._face.follow(vm):
-                yield line
-            return
-        engine = self._core.engine
-        book = engine.book(self._core.name_of(vm))
-        if book is None:
-            raise VMNotFoundError(self._core.name_of(vm))
-        vm_id, log = book[0].vm_id, book[1]
-        parser, seen = LineParser(), 0
-        while True:
-            now = engine.book(vm_id)
-            ended = now is None or is_final(now[0].state)
-            for chunk in log.chunks_after(seen):
-                seen = chunk.number
-                for line in parser.feed(chunk):
-                    yield line
-                await asyncio.sleep(0)  # a flood is not to hold the loop
-            if ended:
-                for line in parser.finish():
-                    yield line
-                return
-            await self._more_output(vm_id, seen)
-
-    async def _more_output(self, vm_id: str, seen: int) -> None:
-        """Wait until there is output after ``seen``, or none will come."""
-        engine, waiter = self._core.engine, LoopWaiter()
-        self._core.backend.post(lambda: engine.follow(vm_id, waiter, seen))
-        try:
-            await waiter.wait()
-        except BaseException:
-            self._core.backend.post(lambda: _unfollow(engine, vm_id, waiter))
-            raise
+        return AsyncLineIterator(self._core, vm)
 
     async def usage(self, vm: VM | str) -> Usage:
         """Return what a VM's whole tree uses now; zeros when nothing of it lives."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import builtins
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..backends import Backend, Key
 from ..config import VMConfig, signal_number
-from ..engine import LineParser, Ticket
-from ..errors import ConfigError, ProcVMError, StopError, VMNotFoundError
+from ..engine import Ticket
+from ..errors import ConfigError, ProcVMError, StopError
 from ..facts import LogLine, Usage
-from ..lifecycle import is_final
 from ..values import VM, HealthReport, VMEvent
 from ._core import Core, close_forgotten
+from ._follow import LineIterator
 from ._progress import Bar
 from ._shown import Events, Lines, VMs, drawn, html_of, watched
 from ._until import Until, Wanted, plain, seconds
@@ -278,35 +278,15 @@ class VMManager:
             raise self._core.engine.not_found(self._core.name_of(vm))
         return Lines(book[1].lines(tail))
 
-    def follow(self, vm: VM | str) -> Iterator[LogLine]:
+    def follow(self, vm: VM | str) -> LineIterator:
         """Iterate over what is kept, then over what comes, until the VM has ended.
 
-        It begins with the first step; VMNotFoundError, there: there is no such VM. In virtual time
-        it moves time, and ends also where nothing could ever come.
+        It begins with the first step; VMNotFoundError, there: there is no such VM. A reader that
+        is slower than its program misses what ``log.keep`` has no room for, and what is older
+        than the previous generation: the iterator's ``lost`` counts the bytes. In virtual time it
+        moves time, and ends also where nothing could ever come, the VM running or not.
         """
-        self._core.check("follow")
-        engine, backend = self._core.engine, self._core.backend
-        book = engine.book(self._core.name_of(vm))
-        if book is None:
-            raise VMNotFoundError(self._core.name_of(vm))
-        vm_id, log = book[0].vm_id, book[1]
-        parser, seen = LineParser(), 0
-        while True:
-            now = engine.book(vm_id)
-            ended = now is None or is_final(now[0].state)
-            for chunk in log.chunks_after(seen):
-                seen = chunk.number
-                yield from parser.feed(chunk)
-            if ended:
-                yield from parser.finish()
-                return
-            waiter, last = backend.waiter(), seen
-            backend.post(lambda w=waiter, n=last: engine.follow(vm_id, w, n))  # type: ignore[misc] # bound now
-            try:
-                backend.block(waiter, None)
-            except RuntimeError:  # nothing could ever come, in virtual time
-                yield from parser.finish()
-                return
+        return LineIterator(self._core, vm)
 
     def usage(self, vm: VM | str) -> Usage:
         """Return what a VM's whole tree uses now; zeros when nothing of it lives.
