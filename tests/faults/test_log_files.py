@@ -133,3 +133,16 @@ def test_a_log_that_became_something_else_is_told(
     assert len(writer.warnings) == 1
     assert "cannot be written" in writer.warnings[0]
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_line_is_in_one_file(manager: VMManager, tmp_path: Path) -> None:
+    """However the output was cut on its way, and also where the file was rotated."""
+    log = tmp_path / "seq.log"
+    policy = LogPolicy(file=log, rotate=20_000, backups=50)
+    manager.wait(manager.allocate(VMConfig("seq", ["seq", "100000", "140000"], log=policy)))
+    manager.remove("seq")
+    files = sorted(tmp_path.iterdir(), key=lambda file: int(file.suffix[1:].replace("log", "0")))
+    texts = [file.read_text() for file in reversed(files)]
+    assert len(texts) > 3
+    assert all(text.endswith("\n") for text in texts)
+    assert "".join(texts).split() == [str(number) for number in range(100_000, 140_001)]

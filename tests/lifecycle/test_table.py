@@ -366,6 +366,17 @@ def test_what_is_restarted_as_it_was_not_ready_says_so() -> None:
     assert after.reason.startswith(f"{why}; starts again in ")
 
 
+@pytest.mark.parametrize(("initial", "delay"), [(0.0, 0.0), (0.1, 30.0)])
+def test_however_many_short_lives_there_were_a_delay_is_bounded(
+    initial: float, delay: float
+) -> None:
+    policy = RestartPolicy("always", initial=initial, jitter=0.0, limit=None)
+    config = VMConfig("web", ["web"], restart=policy)
+    tired = record(VMState.RUNNING, config=config, streak=5000)
+    _, effects = advance(tired, Exited(1, None, True), NOW)
+    assert ArmRestart(delay) in effects
+
+
 def test_a_reset_makes_the_counters_new() -> None:
     tired = record(VMState.FAILED, restarts=5, restarted=(99.0,), streak=5, generation=6)
     after, effects = advance(tired, Reset(), NOW)

@@ -40,8 +40,7 @@ def test_what_is_dropped_changes_no_order() -> None:
     assert called == sorted(kept, key=lambda number: (delays[number], number))
 
 
-def test_restarts_without_end_at_one_moment_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("procvm.backends.fake._backend._MOST_AT_ONE_MOMENT", 1000)
+def test_restarts_without_end_at_one_moment_are_told() -> None:
     fake = FakeBackend()
     fake.program("storm", FakeProgram(exit_after=0.0))
     restless = RestartPolicy("always", initial=0.0, jitter=0.0, limit=None)

@@ -195,10 +195,12 @@ class LogPolicy:
     """What is kept of a program's output.
 
     Attributes:
-        keep: Bytes kept in memory, for the present and for the previous generation each.
+        keep: Bytes kept in memory, for the present and for the previous generation each; 0: none,
+            so that ``logs``, ``follow`` and errors have nothing to show.
         file: A file that everything is appended to as well, relative to the host's directory;
             for its owner's eyes alone, made anew when it is renamed or deleted meanwhile.
-        rotate: Bytes after which the file is rotated; 0: never.
+        rotate: Bytes after which the file is rotated, at the end of a line where there is one; 0:
+            never.
         backups: How many rotated files are kept.
     """
 

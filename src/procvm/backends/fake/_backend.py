@@ -24,6 +24,7 @@ __all__ = ["FakeBackend"]
 _log = logging.getLogger("procvm")
 _MOST_AT_ONE_MOMENT = 1_000_000
 _MOST_IN_A_WAIT = 1_000_000
+_MOST_STARTS = 10_000
 _FIRST_PID = 2**22 + 1  # above the kernel's limit: a stray os.kill hits nobody
 _EPOCH = 1_700_000_000.0
 _LONGEST_QUEUE = 10_000
@@ -101,6 +102,9 @@ class FakeBackend(Backend):
         self._pid = _FIRST_PID
         self._moment: float | None = None
         self._steps = 0
+        self._starts: dict[str, int] = {}  # again, at one moment
+        self._starts_at = 0.0
+        self._is_storm = False
 
     def __repr__(self) -> str:
         return f"<FakeBackend at {self.now:g} s of virtual time>"
@@ -208,13 +212,22 @@ class FakeBackend(Backend):
         """Let happen what comes next, at ``moment``; the caller holds the lock."""
         self._steps = self._steps + 1 if moment == self._moment else 0
         self._moment = moment
-        if self._steps > _MOST_AT_ONE_MOMENT:
-            self._steps = 0
+        if self._steps > _MOST_AT_ONE_MOMENT or self._is_storm:
+            self._steps, self._is_storm = 0, False
+            self._starts.clear()
             why = "so much happens at one moment that time stands still: a restart without delay?"
             raise RuntimeError(why)
         self._calls.append(self._clock.pop())
         if self._busy is None:
             self._run()
+
+    def _count_start(self, vm_id: str) -> None:
+        """See when one VM is started again and again, and time does not move."""
+        if self._starts_at != self._clock.now:
+            self._starts_at = self._clock.now
+            self._starts.clear()
+        self._starts[vm_id] = self._starts.get(vm_id, 0) + 1
+        self._is_storm = self._is_storm or self._starts[vm_id] > _MOST_STARTS
 
     def waiter(self) -> Waiter:
         """See Backend."""
@@ -275,6 +288,8 @@ class FakeBackend(Backend):
     def spawn(self, key: Key, plan: Plan) -> None:
         """See Backend."""
         assert self._sink is not None  # noqa: S101 - an engine opened it
+        if key.generation > 1:
+            self._count_start(key.vm_id)
         script = self._scripts.get(plan.config.name, _UNSCRIPTED)
         program = script[min(key.generation, len(script)) - 1]
         process = FakeProcess(self._clock, self._sink, key, plan, program)

@@ -30,6 +30,7 @@ class LogFile:
         self._looked = 0.0
         self._fd: int | None = None
         self._size = 0
+        self._is_in_a_line = False
 
     def write(self, data: bytes) -> None:
         """Append ``data``, after a rotation where one is due."""
@@ -39,12 +40,12 @@ class LogFile:
             if self._fd is None:
                 self._open()
             if self._size and self._is_full(data):
-                self._turn()
-            view = memoryview(data)
-            while view and self._fd is not None:
-                written = os.write(self._fd, view)
-                self._size += written
-                view = view[written:]
+                begun = data.find(b"\n") + 1 if self._is_in_a_line else 0
+                self._append(data[:begun])  # a line is in one file
+                data = data[begun:]
+                if data:
+                    self._turn()
+            self._append(data)
             self._has_warned = False
             if self._is_gone:
                 self._is_gone, self._has_told_gone = False, True
@@ -54,6 +55,14 @@ class LogFile:
             if not self._has_warned:
                 self._has_warned = True
                 self._warn(f"the log {self._path!r} cannot be written: {e.strerror}")
+
+    def _append(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view and self._fd is not None:
+            written = os.write(self._fd, view)
+            self._size += written
+            self._is_in_a_line = bytes(view[written - 1 : written]) != b"\n"
+            view = view[written:]
 
     def _is_full(self, data: bytes) -> bool:
         return self._rotate > 0 and self._size + len(data) > self._rotate
