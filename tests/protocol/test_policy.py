@@ -16,6 +16,8 @@ from procvm import (
     Limits,
     LogPolicy,
     PolicyError,
+    RestartPolicy,
+    StopPolicy,
     VMConfig,
     VMManager,
     probes,
@@ -141,10 +143,6 @@ def test_a_path_lies_in_the_roots_its_links_resolved(tmp_path: Path) -> None:
         with pytest.raises(PolicyError) as caught:
             policy.check_config(VMConfig("web", "sleep 5", path=str(path)))
         assert caught.value.path == "args.config.path"
-    with pytest.raises(PolicyError):
-        policy.check_config(
-            VMConfig("web", "sleep 5", path=str(root), log=LogPolicy(file=str(outside / "x")))
-        )
 
 
 @pytest.mark.parametrize(
@@ -153,11 +151,41 @@ def test_a_path_lies_in_the_roots_its_links_resolved(tmp_path: Path) -> None:
      {"ready": probes.tcp(80, "10.0.0.1")}, {"alive": probes.http("http://example.org/")},
      {"ready": probes.http("http://localhost.example.org/")}, {"alive": probes.file("/etc/x")},
      {"ready": probes.any_of(probes.tcp(80), probes.command(["sh", "-c", "x"]))},
-     {"ready": probes.call(list)}],
+     {"ready": probes.call(list)}, {"log": LogPolicy(file="x")}, {"log": LogPolicy(keep=10**12)},
+     {"stop": StopPolicy(grace=11.0)}, {"restart": RestartPolicy("always", limit=None)},
+     {"restart": RestartPolicy("always", initial=0.01, maximum=0.01)},
+     {"restart": RestartPolicy(limit=6)}, {"restart": RestartPolicy(within=1.0)},
+     {"ready": probes.tcp(80, interval=0.01)}, {"alive": probes.tcp(80, timeout=301.0)},
+     {"ready": probes.all_of(probes.tcp(80, interval=0.01))}],
 )  # fmt: skip
 def test_what_no_policy_can_name_is_denied(more: dict[str, Any]) -> None:
     with pytest.raises(PolicyError):
         _policy().check_config(VMConfig("web", "sleep 5", **more))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"log": LogPolicy(keep=100)}, {"stop": StopPolicy("SIGINT", grace=1.0, to="tree")},
+     {"restart": "always"}, {"restart": RestartPolicy(limit=1, initial=2.0)},
+     {"ready": probes.tcp(80, interval=0.1, timeout=300.0)}, {"success_codes": [0, 3]},
+     {"inherit_env": True}],
+)  # fmt: skip
+def test_what_costs_no_more_than_the_defaults_is_allowed(more: dict[str, Any]) -> None:
+    config = VMConfig("web", "sleep 5", **more)
+    checked = _policy().check_config(config)
+    (name,) = more
+    assert getattr(checked, name) == getattr(config, name)
+
+
+def test_a_request_writes_to_no_program(manager: VMManager, tmp_path: Path) -> None:
+    tool = tmp_path / "tool.sh"
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    policy = _policy(programs=["echo", str(tool)], roots=[str(tmp_path)])
+    handle = Dispatcher(manager, dialect="extended", policy=policy).handle
+    request = _allocate(command="echo harm", path=str(tmp_path), log={"file": str(tool)})
+    assert _denied(handle(request)) == "args.config.log.file"
+    assert tool.read_text() == "#!/bin/sh\n"
 
 
 def test_probes_of_the_loopback_and_of_allowed_programs_are_allowed() -> None:

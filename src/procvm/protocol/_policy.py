@@ -17,13 +17,15 @@ from urllib.parse import urlsplit
 import attrs
 
 from .. import probes
-from ..config import Limits, VMConfig
+from ..config import Limits, LogPolicy, RestartPolicy, StopPolicy, VMConfig
 from ..errors import ConfigError, PolicyError
 from ._codec import METHODS
 
 __all__ = ["Policy"]
 
 _log = logging.getLogger("procvm")
+_LEAST_INTERVAL = 0.1
+_LONGEST_PROBE = 300.0
 _LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -62,6 +64,11 @@ def _sight(_: Any, attribute: Any, value: Any) -> None:
 @attrs.frozen(kw_only=True)
 class Policy:
     """What requests may do; what is not named is denied.
+
+    Of the rest of a configuration (extended dialect) a request may set ``inherit_env`` and
+    ``success_codes``; probes of the loopback, of files in the roots and of allowed programs, every
+    0.1 s at most and for 300 s; and no more than by default of ``log.keep``, ``stop.grace`` and
+    restarts. It may set no ``user``, ``limits`` or ``log.file``.
 
     What is allowed is pinned: the file that runs is the one named here and the directory the one
     that was checked, so that a link swapped afterwards, before a reset say, leads nowhere else.
@@ -127,13 +134,11 @@ class Policy:
             raise PolicyError("args.config.user", "may not be chosen by a request")
         if config.limits != Limits():
             raise PolicyError("args.config.limits", "may not be set by a request")
+        _within_bounds(config)
         if is_program:
             pinned: dict[str, Any] = {"path": program}
         else:  # the slash: should a file stand there later, it is no program to run
             pinned = {"path": os.path.join(real, ""), "command": (program, *config.command[1:])}
-        if config.log.file is not None:
-            log = self._inside("args.config.log.file", config.log.file)
-            pinned["log"] = attrs.evolve(config.log, file=log)
         directory = "." if is_program else real
         for field, probe in (("ready", config.ready), ("alive", config.alive)):
             if probe is not None:
@@ -164,7 +169,9 @@ class Policy:
         if found is None:
             found = _found(word, os.environ.get("PATH", os.defpath))
             if found != _found(word, _path_of(config)):
-                raise PolicyError(field, "is another program on the PATH that env sets")
+                raise PolicyError(
+                    field, "is another program on the PATH that env and inherit_env make"
+                )
         if found is not None:
             place, real = _place(found), os.path.realpath(found)
             for program in self.programs:
@@ -178,6 +185,10 @@ class Policy:
     def _probe(
         self, field: str, config: VMConfig, probe: probes.Probe, directory: str
     ) -> probes.Probe:
+        if probe.interval < _LEAST_INTERVAL:
+            raise PolicyError(f"{field}.interval", f"must be at least {_LEAST_INTERVAL} s")
+        if probe.timeout is not None and probe.timeout > _LONGEST_PROBE:
+            raise PolicyError(f"{field}.timeout", f"must be at most {_LONGEST_PROBE:g} s")
         if isinstance(probe, (probes.AllOf, probes.AnyOf)):
             inner = tuple(self._probe(field, config, one, directory) for one in probe.probes)
             return attrs.evolve(probe, probes=inner)
@@ -195,6 +206,24 @@ class Policy:
         if not isinstance(probe, probes.Notify):
             raise PolicyError(field, f"a {probe.kind} probe may not be set by a request")
         return probe
+
+
+def _within_bounds(config: VMConfig) -> None:
+    """Refuse what costs the host more than the defaults do, and any file to write."""
+    log, stop, restart = config.log, config.stop, config.restart
+    usual = RestartPolicy()
+    if log.file is not None:  # it may be a program, or a module that a program imports
+        raise PolicyError("args.config.log.file", "may not be written by a request")
+    if log.keep > LogPolicy().keep:
+        raise PolicyError("args.config.log.keep", f"must be at most {LogPolicy().keep} bytes")
+    if stop.grace > StopPolicy().grace:
+        raise PolicyError("args.config.stop.grace", f"must be at most {StopPolicy().grace:g} s")
+    is_calm = (
+        restart.limit is not None and usual.limit is not None and restart.limit <= usual.limit
+        and restart.initial >= usual.initial and restart.within >= usual.within
+    )  # fmt: skip
+    if restart.when != "never" and not is_calm:
+        raise PolicyError("args.config.restart", "may be no more often than by default")
 
 
 def _host(url: str) -> str | None:
