@@ -302,7 +302,7 @@ class UnreachableStateError(ProcVMError):
 
 @attrs.define(auto_exc=True, slots=False, eq=False, repr=False)
 class ManagerClosedError(ProcVMError):
-    """The manager is closed; only logs and history go on answering."""
+    """The manager is closed; only logs, history and timeline go on answering."""
 
     code: ClassVar[str] = "manager-closed"
     verb: str = ""

@@ -251,16 +251,22 @@ def test_a_wait_that_probes_alone_prolong_says_so(monkeypatch: pytest.MonkeyPatc
             manager.wait(vm, timeout=10**6)
 
 
+@pytest.mark.parametrize(
+    ("face", "words"), [(VMManager, "or use with\n"), (AsyncVMManager, "or use async with\n")]
+)
 def test_a_forgotten_manager_says_in_the_log_what_it_takes_away(
-    caplog: pytest.LogCaptureFixture,
+    face: Any, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Python shows a ResourceWarning to those alone who ask for it, and a notebook to nobody."""
-    manager = VMManager()
-    vm = manager.allocate(VMConfig("x", LONG, stop=StopPolicy(grace=1.0)))
+    manager = face()
+    config = VMConfig("x", LONG, stop=StopPolicy(grace=1.0))
+    vm = manager.allocate(config) if face is VMManager else asyncio.run(manager.allocate(config))
     with pytest.warns(ResourceWarning, match="forgotten"):  # noqa: PT031 - both forget it
         del manager
         gc.collect()
+    assert f"a {face.__name__} was forgotten" in caplog.text
     assert "its VMs are taken away: 'x'" in caplog.text
+    assert caplog.text.endswith(words)
     assert vm.pid is not None
 
 

@@ -33,15 +33,20 @@ def test_60_after_close_every_verb_says_so(kind: str) -> None:
     vm = manager.allocate(VMConfig("x", LONG))
     manager.close()
     manager.close()
-    for verb in (
-        lambda: manager.allocate(VMConfig("y", LONG)), lambda: manager.remove(vm),
-        lambda: manager.reset(vm), manager.health, manager.list, lambda: manager.get(vm),
-        lambda: manager.wait(vm), lambda: manager.signal(vm, 1), lambda: manager.usage(vm),
-        lambda: manager.subscribe(print), lambda: next(manager.follow(vm)),
-    ):  # fmt: skip
-        with pytest.raises(ManagerClosedError):
+    verbs: dict[str, Callable[[], object]] = {
+        "allocate": lambda: manager.allocate(VMConfig("y", LONG)),
+        "remove": lambda: manager.remove(vm), "reset": lambda: manager.reset(vm),
+        "health": manager.health, "list": manager.list, "get": lambda: manager.get(vm),
+        "wait": lambda: manager.wait(vm), "signal": lambda: manager.signal(vm, 1),
+        "usage": lambda: manager.usage(vm), "subscribe": lambda: manager.subscribe(print),
+        "follow": lambda: next(manager.follow(vm)),
+    }  # fmt: skip
+    for name, verb in verbs.items():
+        with pytest.raises(ManagerClosedError) as caught:
             verb()
+        assert caught.value.verb == name
     assert manager.logs(vm) == []
+    assert manager.timeline(vm).spans[-1].state == "removed"
     assert manager.history()[-1].kind == "removed"
 
 

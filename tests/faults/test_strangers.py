@@ -299,6 +299,15 @@ def test_nobody_is_ready_by_the_socket_of_another_vm(
             allocated.result(30)
 
 
+def test_a_vm_that_listened_before_the_start_is_named(manager: VMManager) -> None:
+    place = str(free_port())
+    server = [sys.executable, "-c", SERVER, place]
+    probe = probes.tcp(int(place), timeout=1.0)
+    manager.allocate(VMConfig("first", server, ready=probes.tcp(int(place))))
+    with pytest.raises(ReadyTimeoutError, match="is listened to by the VM 'first'"):
+        manager.allocate(VMConfig("late", [*server, "idle"], ready=probe))
+
+
 @pytest.mark.parametrize("does", ["share", "connected", "elsewhere"])
 def test_who_may_have_to_do_with_another_vm_is_ready_by_it(
     manager: VMManager, tmp_path: Path, does: str

@@ -55,10 +55,13 @@ WHOLE: list[ProcVMError] = [  # their facts come back whole
     *(
         kind(*START)
         for kind in (
-            StartError, ProgramNotFoundError, NotExecutableError, WorkingDirectoryError,
-            ResourceError, ReadyTimeoutError, ExitedBeforeReadyError, StartInterruptedError,
+            StartError, ProgramNotFoundError, NotExecutableError, ResourceError,
+            StartInterruptedError,
         )
     ),
+    WorkingDirectoryError(*START, step="directory"),
+    ReadyTimeoutError(*START, step="ready"),
+    ExitedBeforeReadyError(*START, step="ready"),
     StopError(ID, "web", (Survivor(4711, "sleep"), Survivor(4712))),
     StopError(ID, "it's \"web\""),
     VMNotFoundError("web"),

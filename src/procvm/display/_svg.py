@@ -16,6 +16,7 @@ _LANE, _BAR = 26.0, 12.0
 _MOST_LANES = 200
 _LONGEST_NAME = 22
 _LEAST = 1.0  # pixel: what is nearer to what is drawn already is not seen
+_FITS = 'style="max-width:100%;height:auto"'  # a page's; a picture is as large as it says
 _ALONE = (
     "<style>.procvm-timeline{color:#24292f}"
     "@media(prefers-color-scheme:dark){.procvm-timeline{color:#e6edf3}}</style>"
@@ -54,7 +55,7 @@ def timeline_svg(
         f'<svg xmlns="http://www.w3.org/2000/svg" class="procvm-timeline" role="img" '
         f'aria-label="Timeline of {len(lanes)} VMs" width="{_WIDTH:g}" height="{height:g}" '
         f'viewBox="0 0 {_WIDTH:g} {height:g}" font-family="sans-serif" font-size="12" '
-        'style="max-width:100%;height:auto">'
+        f"{'' if alone else _FITS}>"
     )
     return f"{head}{_ALONE if alone else ''}{''.join(parts)}</svg>"
 

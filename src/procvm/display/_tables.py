@@ -15,10 +15,13 @@ _VM_HEADS = ("name", "state", "pid", "generation", "restarts", "since", "last ex
 _PAINT = re.compile(r"\x1b\[[0-9;]*m")  # what colours a terminal
 
 
-def vms_html(vms: Sequence[Mapping[str, Any]], caption: str = "") -> str:
-    """Return VMs as one table, in the order given; the first ones when they are many."""
+def vms_html(vms: Sequence[Mapping[str, Any]], caption: str = "", total: int | None = None) -> str:
+    """Return VMs as one table, in the order given; the first ones when they are many.
+
+    ``total`` is how many there are, where not all are given: here and for the others below.
+    """
     shown = [_vm_row(vm) for vm in vms[:MOST_ROWS]]
-    return table(_VM_HEADS, shown, caption) + _more(len(vms), "VMs")
+    return table(_VM_HEADS, shown, caption) + _more(total or len(vms), "VMs")
 
 
 def _vm_row(vm: Mapping[str, Any]) -> tuple[object, ...]:
@@ -69,7 +72,7 @@ def _weaker(degraded: Sequence[str]) -> str:
     return f"<p>Weaker here:</p><ul>{items}</ul>"
 
 
-def events_html(events: Sequence[Mapping[str, Any]]) -> str:
+def events_html(events: Sequence[Mapping[str, Any]], total: int | None = None) -> str:
     """Return events as one table, in the order given; the last ones when they are many."""
     rows = [
         (
@@ -78,17 +81,17 @@ def events_html(events: Sequence[Mapping[str, Any]]) -> str:
         )
         for event in events[-MOST_ROWS:]
     ]  # fmt: skip
-    before = _more(len(events), "events before these")
+    before = _more(total or len(events), "events before these")
     return before + table(("at", "name", "event", "state", "detail"), rows)
 
 
-def logs_html(lines: Sequence[Mapping[str, Any]]) -> str:
+def logs_html(lines: Sequence[Mapping[str, Any]], total: int | None = None) -> str:
     """Return lines of output as one table, as they were written; the last ones of many."""
     rows = [
         (clock(line["at"]), line["generation"], line["stream"], _written(line["text"]))
         for line in lines[-MOST_ROWS:]
     ]
-    before = _more(len(lines), "lines before these")
+    before = _more(total or len(lines), "lines before these")
     return before + table(("at", "generation", "stream", "line"), rows)
 
 

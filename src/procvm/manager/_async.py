@@ -42,6 +42,7 @@ class AsyncVMManager:
     def __init__(self, backend: Backend | None = None) -> None:
         self._face = VMManager(backend)
         self._core = self._face.core
+        self._core.title = "AsyncVMManager"
         self._is_virtual = self._core.backend.capabilities.containment == "virtual"
 
     @property

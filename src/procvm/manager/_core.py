@@ -59,6 +59,7 @@ class Core:
         self._tickets: list[Ticket] = []
         self._untold: list[StopError] = []
         self._ended: Waiter | None = None  # of an interrupted close, which goes on behind
+        self.title = "VMManager"  # what its face is called
         self.forgotten: tuple[VM, ...] = ()  # what ran when nothing held the manager any more
         _open.add(self)
         for told in _witnesses.copy():
@@ -369,9 +370,10 @@ def close_forgotten(core: Core) -> None:
     if core.backend.capabilities.containment != "virtual":
         core.forgotten = tuple(entry.vm for entry in core.engine.entries.copy().values())
     if names := ", ".join(repr(vm.name) for vm in core.forgotten):  # no warning: few see those
+        way = "with" if core.title == "VMManager" else "async with"
         _log.warning(
-            "a VMManager was forgotten without close(), so its VMs are taken away: %s; keep it in "
-            "a variable, or use with", names[:200],
+            "a %s was forgotten without close(), so its VMs are taken away: %s; keep it in "
+            "a variable, or use %s", core.title, names[:200], way,
         )  # fmt: skip
     threading.Thread(target=core.close, args=(None,), name="procvm-forgotten", daemon=True).start()
-    warnings.warn("a VMManager was forgotten without close()", ResourceWarning, stacklevel=2)
+    warnings.warn(f"a {core.title} was forgotten without close()", ResourceWarning, stacklevel=2)

@@ -40,9 +40,9 @@ class VMs(Shown[VM]):
     __slots__ = ()
 
     def _repr_html_(self) -> str:
-        from ..display import vms_html  # noqa: PLC0415 - only a notebook needs it
+        from ..display import MOST_ROWS, vms_html  # noqa: PLC0415 - only a notebook needs it
 
-        return vms_html([shown(vm) for vm in self])
+        return vms_html([shown(vm) for vm in self[:MOST_ROWS]], total=len(self))
 
 
 class Events(Shown[VMEvent]):
@@ -51,9 +51,9 @@ class Events(Shown[VMEvent]):
     __slots__ = ()
 
     def _repr_html_(self) -> str:
-        from ..display import events_html  # noqa: PLC0415 - only a notebook needs it
+        from ..display import MOST_ROWS, events_html  # noqa: PLC0415 - only a notebook needs it
 
-        return events_html([told(event) for event in self])
+        return events_html([told(event) for event in self[-MOST_ROWS:]], len(self))
 
 
 class Lines(Shown[LogLine]):
@@ -62,9 +62,9 @@ class Lines(Shown[LogLine]):
     __slots__ = ()
 
     def _repr_html_(self) -> str:
-        from ..display import logs_html  # noqa: PLC0415 - only a notebook needs it
+        from ..display import MOST_ROWS, logs_html  # noqa: PLC0415 - only a notebook needs it
 
-        return logs_html([plain(line) for line in self])
+        return logs_html([plain(line) for line in self[-MOST_ROWS:]], len(self))
 
 
 def rows_of(core: Core) -> list[dict[str, Any]]:

@@ -208,7 +208,10 @@ class VMManager:
         Raises:
             VMNotFoundError: There is none.
         """
-        self._core.check("get")
+        return self._now("get", vm)
+
+    def _now(self, verb: str, vm: VM | str) -> VM:
+        self._core.check(verb)
         name = self._core.name_of(vm)
         entries = self._core.engine.entries
         entry = entries.get(name) or entries.get(self._core.engine.names.get(name, ""))
@@ -296,7 +299,7 @@ class VMManager:
         Raises:
             VMNotFoundError: There is none.
         """
-        now = self.get(vm)
+        now = self._now("usage", vm)
         return self._core.backend.usage(Key(now.vm_id, now.generation))
 
     def subscribe(self, callback: Callable[[VMEvent], None]) -> Callable[[], None]:

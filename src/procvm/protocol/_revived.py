@@ -48,6 +48,13 @@ _STARTS: dict[str, type[StartError]] = {
 }  # fmt: skip
 
 
+_STEPS: dict[type[StartError], str] = {  # where a class alone tells it
+    WorkingDirectoryError: "directory",
+    ReadyTimeoutError: "ready",
+    ExitedBeforeReadyError: "ready",
+}
+
+
 def revived(failed: Failed, message: Request) -> ProcVMError:
     """Return the error that the other side met, as its own class.
 
@@ -108,7 +115,8 @@ def _start(
             argv, directory = tuple(shlex.split(_literal(words))), _literal(where)
         except ValueError:
             pass  # cut: the argv is what was asked for
-    return kind(why, _name(who, asked), failed.vm_id, argv, directory)
+    step = _STEPS.get(kind, "spawn")
+    return kind(why, _name(who, asked), failed.vm_id, argv, directory, step=step)
 
 
 def _config(failed: Failed, _: str) -> ConfigError:

@@ -85,7 +85,7 @@ class Strangers:
                 return (False, self._words) if is_old else answer
             if {networks[pid] for pid in alive} != {network_of(os.getpid())}:
                 return answer  # what it listens to cannot be seen from here
-            who = self._stranger(alive, now, None if is_old else neighbours)
+            who = self._stranger(alive, now, neighbours, is_old=is_old)
         except OSError:
             return answer  # it may not be seen
         if who is None:
@@ -95,14 +95,14 @@ class Strangers:
         return False, self._words
 
     def _stranger(
-        self, tree: list[int], sockets: frozenset[int], neighbours: Neighbours | None
+        self, tree: list[int], sockets: frozenset[int], neighbours: Neighbours, *, is_old: bool
     ) -> str | None:
-        """Say who holds ``sockets``, he may be among ``neighbours`` alone; None: it may be its."""
+        """Say who holds ``sockets``, another VM or who was there before; None: it may be its."""
         held = {socket for pid in tree for socket in sockets_of(pid)}
         if held & sockets or is_at_work(held):
             return None
         if sockets not in self._known:
-            who = _earlier(tree, sockets) if neighbours is None else _among(neighbours, sockets)
+            who = _among(neighbours, sockets) or (_earlier(tree, sockets) if is_old else None)
             if who is None:
                 return None
             self._known[sockets] = who  # every process is looked at, and so but once
