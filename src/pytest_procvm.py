@@ -37,6 +37,7 @@ class _Watch:
 
         self.witness: Witness = Witness()
         self.session_manager: VMManager | None = None
+        self.is_ending = False  # the session's fixture is torn down, or the whole session
         # VMs of fixtures that outlive a test, of before this, or blamed before
         self.lasting: set[str] = {vm.vm_id for vm in self.witness.vms()}
         self._session = session
@@ -59,6 +60,14 @@ class _Watch:
         is_main = threading.current_thread() is threading.main_thread()
         if is_main and signal.getsignal(signal.SIGTERM) == self._handler:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def has_lost_session_manager(self) -> bool:
+        """Whether a test has closed what the others use; told once."""
+        manager = self.session_manager
+        if manager is None or self.is_ending or not manager.core.engine.is_closing:
+            return False
+        self.session_manager = None
+        return True
 
     def leaks(self) -> list[str]:
         """Name what a test has left, and take it away."""
@@ -84,7 +93,7 @@ def _watch(request: pytest.FixtureRequest) -> _Watch:
 
 
 def _kept(request: pytest.FixtureRequest, manager: VMManager) -> VMManager:
-    request.node.stash.setdefault(_MANAGERS, []).append(manager)
+    request.node.stash.setdefault(_MANAGERS, []).append((str(request.fixturename), manager))
     return manager
 
 
@@ -107,8 +116,9 @@ def vm_manager_session(request: pytest.FixtureRequest) -> Iterator[VMManager]:
     with VMManager() as manager:
         watch.session_manager = manager
         yield manager
+        is_cut_short, watch.is_ending = watch.is_ending, True
         left = watch.leaks()  # of the last test; only now is nobody else to use them
-    if left:
+    if left and not is_cut_short:  # else no test is to blame: it came to no end
         pytest.fail(_words(left), pytrace=False)
 
 
@@ -158,17 +168,30 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 
 def _left_by(item: pytest.Item) -> str:
     watch = item.config.stash.get(_WATCH, None)
-    return _words(watch.leaks()) if watch is not None else ""
+    if watch is None:
+        return ""
+    words = [_words(watch.leaks())]
+    if watch.has_lost_session_manager():
+        words.append(f"closed {_SESSION}, which other tests use: reset or remove VMs instead")
+    return "; ".join(filter(None, words))
 
 
 def _words(left: list[str]) -> str:
     return f"left behind, and taken away now: {'; '.join(left)}" if left else ""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Say what has ended the run; a worker of xdist tells its controller in its own way."""
+    """Say what has ended the run; a worker of xdist tells its controller in its own way.
+
+    What is torn down from here on belongs to a run that was cut short. A failure there would be
+    nobody's, and end pytest with a traceback in place of its report.
+    """
     watch = session.config.stash.get(_WATCH, None)
-    if watch is not None and watch.terminated and not hasattr(session.config, "workerinput"):
+    if watch is None:
+        return
+    watch.is_ending = True
+    if watch.terminated and not hasattr(session.config, "workerinput"):
         session.exitstatus = 128 + watch.terminated
 
 
@@ -193,11 +216,15 @@ def pytest_runtest_makereport(
     if call.when == "setup":
         item.stash[_BEGAN] = call.start
     if report.failed:
-        for manager in item.stash.get(_MANAGERS, []):
-            report.sections += _sections(manager, since=0.0)
+        seen = [(name, manager, 0.0) for name, manager in item.stash.get(_MANAGERS, [])]
         watch = item.config.stash.get(_WATCH, None)
         if watch is not None and watch.session_manager is not None and _SESSION in _names(item):
-            report.sections += _sections(watch.session_manager, since=item.stash[_BEGAN])
+            seen.append((_SESSION, watch.session_manager, item.stash[_BEGAN]))
+        several = [(name, manager, _seen(manager, since)) for name, manager, since in seen]
+        is_one = sum(bool(vms) for _, _, vms in several) <= 1
+        for name, manager, vms in several:
+            whose = "" if is_one else f" of {name}"
+            report.sections += [_section(manager, vm, whose) for vm in vms]
     return report
 
 
@@ -207,14 +234,14 @@ def _names(item: pytest.Item) -> set[str]:
     return {*getattr(item, "fixturenames", ()), *getattr(request, "fixturenames", ())}
 
 
-def _sections(manager: VMManager, since: float) -> list[tuple[str, str]]:
+def _seen(manager: VMManager, since: float) -> list[VM]:
+    """Return the VMs of a manager, and those that were removed since, as they were last."""
     last = {event.vm.vm_id: event for event in manager.history()}
-    last_vms = [e.vm for e in last.values() if e.kind != "removed" or e.at >= since]
-    return [_section(manager, vm) for vm in last_vms]
+    return [e.vm for e in last.values() if e.kind != "removed" or e.at >= since]
 
 
-def _section(manager: VMManager, vm: VM) -> tuple[str, str]:
-    title = f"{_TITLE}{vm.name}: {vm.state}"
+def _section(manager: VMManager, vm: VM, whose: str) -> tuple[str, str]:
+    title = f"{_TITLE}{vm.name}{whose}: {vm.state}"
     if vm.pid is not None:
         title += f", pid {vm.pid}"
     if vm.generation > 1:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 pytest_plugins = ["suites"]
@@ -175,3 +176,41 @@ def test_a_test_that_takes_too_long_leaves_no_vm(
         out, _ = process.communicate(timeout=60)
         assert process.returncode == 1, out.decode()
         assert method == "thread" or b"VM held: running" in out
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [
+        ("os.kill(os.getpid(), signal.SIGINT)", 2),
+        ("os.kill(os.getpid(), signal.SIGTERM)", 143),
+        ("pytest.exit('bye', returncode=7)", 7),
+    ],
+    ids=["ctrl-c", "sigterm", "exit"],
+)
+def test_a_run_that_is_cut_short_keeps_its_report_and_its_exit_code(
+    pytester: pytest.Pytester, run: Run, ends: str, code: int
+) -> None:
+    """The test that held a VM came to no end: it has not left it, and the VM is taken away."""
+    pytester.makepyfile(
+        f"""
+        import os, pathlib, signal, time, pytest
+        from procvm import VMConfig
+
+        def test_fails():
+            assert 0, "an important failure"
+
+        def test_is_cut_short(vm_manager_session):
+            vm = vm_manager_session.allocate(VMConfig("held", ["sleep", "1000"]))
+            pathlib.Path("pid").write_text(str(vm.pid))
+            {ends}
+            time.sleep(1000)
+        """
+    )
+    result = run()
+    assert result.ret == code
+    result.stdout.fnmatch_lines(["*1 failed*"])
+    if code != 7:
+        result.stdout.fnmatch_lines(["*an important failure*"])
+    assert "left behind" not in result.stdout.str()
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    assert not psutil.pid_exists(int((pytester.path / "pid").read_text()))

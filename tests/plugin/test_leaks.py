@@ -230,3 +230,20 @@ def test_a_manager_that_nothing_holds_any_more_is_found_as_well(
     result = run()
     result.assert_outcomes(passed=3, errors=2)
     result.stdout.re_match_lines([r".*left behind.*VM 'mine' is running: pid \d+, sleep 1001"])
+
+
+def test_who_closes_the_sessions_manager_is_named(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        def test_closes(vm_manager_session):
+            vm_manager_session.close()
+
+        def test_other():
+            pass
+        """
+    )
+    result = run()
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*ERROR at teardown of test_closes*", "closed vm_manager_session, which other tests use*"]
+    )

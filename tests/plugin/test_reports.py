@@ -154,3 +154,26 @@ def test_a_section_tells_its_lives_apart(pytester: pytest.Pytester, run: Run) ->
     result.stdout.fnmatch_lines(
         ["of generation 1:", "stdout: up", "of generation 2:", "stdout: up"], consecutive=True
     )
+
+
+def test_vms_of_one_name_in_several_managers_are_told_apart(
+    pytester: pytest.Pytester, run: Run
+) -> None:
+    pytester.makepyfile(
+        """
+        from procvm import VMConfig
+
+        def test_fails(vm_manager, fake_vm_manager, vm_manager_session):
+            for manager in (vm_manager, fake_vm_manager, vm_manager_session):
+                manager.allocate(VMConfig("same", ["sleep", "1000"]))
+            try:
+                assert 0
+            finally:
+                vm_manager_session.remove("same")
+        """
+    )
+    result = run()
+    result.assert_outcomes(failed=1)
+    for manager in ("vm_manager", "fake_vm_manager"):
+        result.stdout.fnmatch_lines([f"*VM same of {manager}: running, pid *"])
+    result.stdout.fnmatch_lines(["*VM same of vm_manager_session: removed, *"])

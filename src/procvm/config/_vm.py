@@ -194,9 +194,7 @@ def _restart(value: Any) -> RestartPolicy:
         return value
     if isinstance(value, str) and value in ("never", "on-failure", "always"):
         return RestartPolicy(when=value)  # type: ignore[arg-type] # narrowed just above
-    raise ConfigError(
-        "restart", value, "must be never, on-failure, always or a RestartPolicy"
-    )
+    raise ConfigError("restart", value, "must be never, on-failure, always or a RestartPolicy")
 
 
 def _of(kind: type, example: str) -> Any:
