@@ -9,14 +9,16 @@ import signal as signals
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import attrs
 import pytest
 
 pytest.register_assert_rewrite("third_backend")
 
 from third_backend import Running, ThirdBackend  # noqa: E402 - registered first
 
-from procvm import Backend, ConfigError, FakeBackend  # noqa: E402
-from procvm.backends import Key  # noqa: E402
+from procvm import Backend, ConfigError, FakeBackend, StopPolicy, VMConfig  # noqa: E402
+from procvm.backends import Key, Plan  # noqa: E402
+from procvm.probes import Command  # noqa: E402
 from procvm.testing import CHECKS, BackendContract, examine  # noqa: E402
 
 
@@ -154,6 +156,41 @@ class LeavesItsLoop(ThirdBackend):
         self.post(lambda: None)
 
 
+class NeverHurries(ThirdBackend):
+    """A second stop is not heard."""
+
+    def stop(self, key: Key, *, grace: float) -> None:
+        running = self._running.get(key)
+        if running is None or running.kill is None:
+            super().stop(key, grace=min(grace, 3.0))  # no check is to last for ever
+
+
+class GoesOnAsking(ThirdBackend):
+    """A probe is asked after the end as well."""
+
+    def unwatch(self, key: Key, role: str) -> None:
+        pass
+
+    def _try(self, key: Key, running: Running, role: str, probe: Command) -> None:
+        self._sink.probed(key, role, passed=True, words="surely")
+        if key in self._running:
+            self.call_later(probe.interval, lambda: self._try(key, running, role, probe))
+
+
+class RunsAnywhere(ThirdBackend):
+    """Where a program is to run, and with what, is forgotten."""
+
+    def resolve(self, config: VMConfig, base: str) -> Plan:
+        return Plan(attrs.evolve(config, env={}), base, directory=base)
+
+
+class AsksInItsOwnWay(ThirdBackend):
+    """The signal of the policy is forgotten."""
+
+    def resolve(self, config: VMConfig, base: str) -> Plan:
+        return super().resolve(attrs.evolve(config, stop=StopPolicy()), base)
+
+
 WRONG: list[tuple[type[ThirdBackend], str, str]] = [  # the bug, the check that finds it, its words
     (InventsSuccess, "an_end_by_a_signal_is_told_with_the_signal", ""),
     (TellsTheEndTooEarly, "what_it_wrote_is_told_before_its_end", ""),
@@ -165,6 +202,10 @@ WRONG: list[tuple[type[ThirdBackend], str, str]] = [  # the bug, the check that 
     (IgnoresWhatIsNotReady, "what_is_not_ready_in_time_is_taken_away", "no ReadyTimeoutError"),
     (CountsItsIdentities, "an_identity_is_128_bits_and_never_comes_twice", ""),
     (LeavesItsLoop, "a_closed_backend_leaves_no_thread_process_or_descriptor", "thread 'third'"),
+    (NeverHurries, "a_shorter_grace_hurries_a_stop", "for 1 s nothing came"),
+    (GoesOnAsking, "nothing_is_asked_of_what_has_ended", "probed alive was told of what"),
+    (RunsAnywhere, "a_program_has_its_environment_and_directory", ""),
+    (AsksInItsOwnWay, "a_stop_asks_with_the_signal_of_its_policy", ""),
     (TellsTwice, "an_end_is_told_with_its_code", "exited was told twice"),
 ]
 

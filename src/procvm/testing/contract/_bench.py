@@ -91,6 +91,12 @@ class Bench:
             raise AssertionError("a posted call raised, or was not run")
         return answer[0]
 
+    def let_pass(self, seconds: float) -> None:
+        """Return when so much of the backend's time has passed."""
+        waiter = self.backend.waiter()
+        self.loop(lambda: self.backend.call_later(seconds, waiter.set))
+        self.backend.block(waiter, None)
+
     def until(self, holds: Callable[[], bool], words: str) -> None:
         """Look again and again until ``holds``, for what comes without an event."""
         end = time.monotonic() + self.patience

@@ -6,6 +6,7 @@ import signal
 
 import psutil
 
+from ...config import StopPolicy
 from ...errors import ManagerClosedError, UnreachableStateError, WaitTimeoutError
 from ...facts import VMState
 from ._bench import Bench, Check, raises
@@ -52,6 +53,28 @@ def what_does_not_hear_is_killed_at_the_end_of_its_grace(bench: Bench) -> None:
     assert gone.exit is not None
     assert gone.exit.signal == signal.SIGKILL
     assert bench.backend.monotonic() - began >= 0.19, "its grace was cut short"  # noqa: PLR2004 - nearly
+
+
+def a_shorter_grace_hurries_a_stop(bench: Bench) -> None:
+    """A second stop with less grace is heard: nobody waits for the first one's to pass."""
+    bench.manager.allocate(bench.config("deaf"))
+    assert next(iter(bench.manager.follow("deaf"))).text == "deaf"
+    began = bench.backend.monotonic()
+    bench.manager.core.request("remove", "deaf", 1000.0)
+    gone = bench.manager.remove("deaf", grace=0.1)
+    assert gone.exit is not None
+    assert gone.exit.signal == signal.SIGKILL
+    assert bench.backend.monotonic() - began < 1000.0  # noqa: PLR2004 - its first grace
+
+
+def a_stop_asks_with_the_signal_of_its_policy(bench: Bench) -> None:
+    """What a program is asked to end with is its configuration's."""
+    stop = StopPolicy(signal.SIGINT, grace=bench.patience)
+    bench.manager.allocate(bench.config("serves", stop=stop))
+    assert next(iter(bench.manager.follow("serves"))).text == "up"
+    gone = bench.manager.remove("serves")
+    assert gone.exit is not None
+    assert gone.exit.signal == signal.SIGINT
 
 
 def a_removal_returns_when_the_whole_tree_is_gone(bench: Bench) -> None:
@@ -106,6 +129,7 @@ def _lives(pid: int) -> bool:
 CHECKS: tuple[Check, ...] = (
     an_end_is_told_with_its_code, an_end_by_a_signal_is_told_with_the_signal,
     what_does_not_hear_is_killed_at_the_end_of_its_grace,
+    a_shorter_grace_hurries_a_stop, a_stop_asks_with_the_signal_of_its_policy,
     a_removal_returns_when_the_whole_tree_is_gone, what_an_ended_program_left_is_taken_away,
     a_wait_ends_by_time_or_because_it_is_in_vain, everything_ends_with_close,
 )  # fmt: skip

@@ -58,6 +58,10 @@ PROGRAMS: Mapping[str, Program] = {  # by the names of the VMs; every other name
         ("sh", "-c", "sleep 1000 & echo $!"),
         FakeProgram(exit_after=0.0, output=((0.0, "stdout", "4194305\n"),)),
     ),
+    "tells": Program(
+        ("sh", "-c", 'echo "$PROCVM_GIVEN"; pwd'),
+        FakeProgram(exit_after=0.0, output=((0.0, "stdout", "given\n/\n"),)),
+    ),
     "absent": Program(
         ("no-such-program-anywhere",), FakeProgram(start_error=StartError("no such program"))
     ),

@@ -105,6 +105,8 @@ class WatchedSink:
     def probed(self, key: Key, role: str, *, passed: bool, words: str) -> None:
         """See Sink."""
         self._must(role in ("ready", "alive"), key, f"a probe as {role!r}")
+        has_ended = "exited" in self._said.get(key, ())
+        self._must(not has_ended, key, f"probed {role} was told of what has ended")
         self._note(key, f"probed {role}", "started")
         self._sink.probed(key, role, passed=passed, words=words)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from ... import probes
 from ...config import RestartPolicy
 from ...errors import (
@@ -37,6 +39,14 @@ def a_program_is_started_listed_checked_reset_and_removed(bench: Bench) -> None:
     assert manager.list() == []
     with raises(VMNotFoundError):
         manager.get(web)
+
+
+def a_program_has_its_environment_and_directory(bench: Bench) -> None:
+    """It runs where it was to run, with what was laid over the host's environment."""
+    given = {"PROCVM_GIVEN": "given"}
+    tells = bench.manager.allocate(bench.config("tells", env=given, path="/"))
+    bench.manager.wait(tells)
+    assert [str(line) for line in bench.manager.logs(tells)] == ["given", "/"]
 
 
 def a_failed_start_raises_and_leaves_nothing(bench: Bench) -> None:
@@ -141,12 +151,24 @@ def a_probe_that_fails_while_it_runs_makes_it_unhealthy(bench: Bench) -> None:
     assert bench.manager.health().unhealthy == (sick,)
 
 
+def nothing_is_asked_of_what_has_ended(bench: Bench) -> None:
+    """With the end of a program its probes end; the sink would note an answer."""
+    alive = probes.command(["true"], interval=0.01, timeout=bench.patience)
+    vm = bench.manager.allocate(bench.config("web", alive=alive))
+    bench.let_pass(0.05)
+    bench.manager.signal(vm, signal.SIGKILL)
+    bench.manager.wait(vm)
+    bench.let_pass(0.1)
+    assert bench.manager.get(vm).state is VMState.FAILED
+
+
 CHECKS: tuple[Check, ...] = (
     a_program_is_started_listed_checked_reset_and_removed,
+    a_program_has_its_environment_and_directory,
     a_failed_start_raises_and_leaves_nothing, a_name_is_used_once, all_or_none_are_started,
     a_program_is_ready_when_its_probe_passes,
     an_end_before_it_is_ready_is_told_with_the_last_lines,
     what_is_not_ready_in_time_is_taken_away, a_stop_may_come_before_it_is_ready,
     what_has_ended_starts_again, a_policy_restarts_and_a_limit_ends_it,
-    a_probe_that_fails_while_it_runs_makes_it_unhealthy,
+    a_probe_that_fails_while_it_runs_makes_it_unhealthy, nothing_is_asked_of_what_has_ended,
 )  # fmt: skip
