@@ -270,9 +270,8 @@ class Core:
                 self._go_on_closing()
                 raise
             end = time.monotonic() + _LAST_PATIENCE
-            for (
-                listener
-            ) in self.engine.listeners:  # without the lock: a callback may close as well
+            # Without the lock: a callback may close as well.
+            for listener in self.engine.listeners:
                 listener.join(max(0.0, end - time.monotonic()))
         errors, self._untold = self._untold, []
         return errors
