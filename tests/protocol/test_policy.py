@@ -152,9 +152,12 @@ def test_a_path_lies_in_the_roots_its_links_resolved(tmp_path: Path) -> None:
      {"ready": probes.http("http://localhost.example.org/")}, {"alive": probes.file("/etc/x")},
      {"ready": probes.any_of(probes.tcp(80), probes.command(["sh", "-c", "x"]))},
      {"ready": probes.call(list)}, {"log": LogPolicy(file="x")}, {"log": LogPolicy(keep=10**12)},
-     {"stop": StopPolicy(grace=11.0)}, {"restart": RestartPolicy("always", limit=None)},
-     {"restart": RestartPolicy("always", initial=0.01, maximum=0.01)},
-     {"restart": RestartPolicy(limit=6)}, {"restart": RestartPolicy(within=1.0)},
+     {"log": LogPolicy(file="/x.log")}, {"log": LogPolicy(file="x.log", rotate=1)},
+     {"log": LogPolicy(file="x.log", backups=10**9)},
+     {"stop": StopPolicy(grace=61.0)},
+     {"restart": RestartPolicy("always", initial=0.01, limit=None)},
+     {"restart": RestartPolicy("always", initial=0.01, maximum=0.01, limit=101)},
+     {"restart": RestartPolicy(initial=0.01, within=1.0)},
      {"ready": probes.tcp(80, interval=0.01)}, {"alive": probes.tcp(80, timeout=301.0)},
      {"ready": probes.all_of(probes.tcp(80, interval=0.01))}],
 )  # fmt: skip
@@ -165,12 +168,13 @@ def test_what_no_policy_can_name_is_denied(more: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "more",
-    [{"log": LogPolicy(keep=100)}, {"stop": StopPolicy("SIGINT", grace=1.0, to="tree")},
-     {"restart": "always"}, {"restart": RestartPolicy(limit=1, initial=2.0)},
+    [{"log": LogPolicy(keep=2**24)}, {"stop": StopPolicy("SIGINT", grace=60.0, to="tree")},
+     {"restart": "always"}, {"restart": RestartPolicy(limit=None)},
+     {"restart": RestartPolicy(limit=3, initial=0.0)},
      {"ready": probes.tcp(80, interval=0.1, timeout=300.0)}, {"success_codes": [0, 3]},
      {"inherit_env": True}],
 )  # fmt: skip
-def test_what_costs_no_more_than_the_defaults_is_allowed(more: dict[str, Any]) -> None:
+def test_what_costs_no_more_than_a_bound_is_allowed(more: dict[str, Any]) -> None:
     config = VMConfig("web", "sleep 5", **more)
     checked = _policy().check_config(config)
     (name,) = more
@@ -178,14 +182,31 @@ def test_what_costs_no_more_than_the_defaults_is_allowed(more: dict[str, Any]) -
 
 
 def test_a_request_writes_to_no_program(manager: VMManager, tmp_path: Path) -> None:
-    tool = tmp_path / "tool.sh"
-    tool.write_text("#!/bin/sh\n")
-    tool.chmod(0o755)
+    for name in ("tool.sh", "tool.log"):
+        tool = tmp_path / name
+        tool.write_text("#!/bin/sh\n")
+        tool.chmod(0o755)
+    (tmp_path / "link.log").symlink_to(tmp_path / "tool.sh")
+    (tmp_path / "folder.log").mkdir()
     policy = _policy(programs=["echo", str(tool)], roots=[str(tmp_path)])
     handle = Dispatcher(manager, dialect="extended", policy=policy).handle
-    request = _allocate(command="echo harm", path=str(tmp_path), log={"file": str(tool)})
-    assert _denied(handle(request)) == "args.config.log.file"
+    for name in ("tool.sh", "tool.log", "link.log", "folder.log", "new.py", ".profile"):
+        log = {"file": str(tmp_path / name)}
+        request = _allocate(command="echo harm", path=str(tmp_path), log=log)
+        assert _denied(handle(request)) == "args.config.log.file", name
     assert tool.read_text() == "#!/bin/sh\n"
+
+
+def test_a_request_writes_a_log_in_the_roots(tmp_path: Path) -> None:
+    policy = _policy(programs=["echo"], roots=[str(tmp_path)])
+    with VMManager() as manager:
+        handle = Dispatcher(manager, dialect="extended", policy=policy).handle
+        for name in ("one", "two"):  # also to one that is there
+            log = {"file": str(tmp_path / "web.log")}
+            request = _allocate(name, command=f"echo {name}", path=str(tmp_path), log=log)
+            assert handle(request)["result"]["status"] == "success"
+            manager.wait(name)
+    assert (tmp_path / "web.log").read_text() == "one\ntwo\n"
 
 
 def test_probes_of_the_loopback_and_of_allowed_programs_are_allowed() -> None:

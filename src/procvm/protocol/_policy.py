@@ -1,15 +1,17 @@
 """Policy: what a request may do; what it does not name is denied."""
 
-# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH117, PTH118, PTH119, PTH120
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH116, PTH117, PTH118, PTH119, PTH120
 # pathlib normalises what must be compared as it was written
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import logging
 import math
 import os
 import shutil
+import stat
 from collections.abc import Iterable
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -17,13 +19,16 @@ from urllib.parse import urlsplit
 import attrs
 
 from .. import probes
-from ..config import Limits, LogPolicy, RestartPolicy, StopPolicy, VMConfig
+from ..config import Limits, LogPolicy, RestartPolicy, VMConfig
 from ..errors import ConfigError, PolicyError
 from ._codec import METHODS
 
 __all__ = ["Policy"]
 
 _log = logging.getLogger("procvm")
+_MOST_KEPT = 16 * 2**20
+_LONGEST_GRACE = 60.0
+_MOST_RESTARTS = 100
 _LEAST_INTERVAL = 0.1
 _LONGEST_PROBE = 300.0
 _LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -67,8 +72,10 @@ class Policy:
 
     Of the rest of a configuration (extended dialect) a request may set ``inherit_env`` and
     ``success_codes``; probes of the loopback, of files in the roots and of allowed programs, every
-    0.1 s at most and for 300 s; and no more than by default of ``log.keep``, ``stop.grace`` and
-    restarts. It may set no ``user``, ``limits`` or ``log.file``.
+    0.1 s at most and for 300 s; a ``log.file`` in the roots whose name ends in ``.log``, rotated
+    as by default; ``log.keep`` up to 16 MiB, a ``stop.grace`` up to 60 s; and restarts of which
+    each waits 0.1 s, or of which there are at most 100 a minute. It may set no ``user`` and no
+    ``limits``.
 
     What is allowed is pinned: the file that runs is the one named here and the directory the one
     that was checked, so that a link swapped afterwards, before a reset say, leads nowhere else.
@@ -139,6 +146,8 @@ class Policy:
             pinned: dict[str, Any] = {"path": program}
         else:  # the slash: should a file stand there later, it is no program to run
             pinned = {"path": os.path.join(real, ""), "command": (program, *config.command[1:])}
+        if config.log.file is not None:
+            pinned["log"] = attrs.evolve(config.log, file=self._log(config.log))
         directory = "." if is_program else real
         for field, probe in (("ready", config.ready), ("alive", config.alive)):
             if probe is not None:
@@ -162,6 +171,24 @@ class Policy:
             if real == top or real.startswith(top.rstrip(os.sep) + os.sep):
                 return real
         raise PolicyError(field, "lies outside the directories that requests may use")
+
+    def _log(self, log: LogPolicy) -> str:
+        """Return where a log may be written: to no file that could be a program, or a part of one.
+
+        What is under another name there could be run: a program that the policy allows, a module
+        that it imports, a profile that it reads.
+        """
+        field = "args.config.log.file"
+        real = self._inside(field, log.file or "")
+        if not real.endswith(".log"):
+            raise PolicyError(field, "must end in .log: no request may write another file")
+        with contextlib.suppress(FileNotFoundError):
+            mode = os.stat(real).st_mode
+            if not stat.S_ISREG(mode) or mode & 0o111:
+                raise PolicyError(field, "is there, and is no log")
+        if log.rotate != LogPolicy().rotate or log.backups > LogPolicy().backups:
+            raise PolicyError("args.config.log", "may be rotated as by default alone")
+        return real
 
     def _program(self, field: str, config: VMConfig, word: str, file: str | None) -> str:
         """Return the policy's own file that a request means, whatever links led it there."""
@@ -209,21 +236,16 @@ class Policy:
 
 
 def _within_bounds(config: VMConfig) -> None:
-    """Refuse what costs the host more than the defaults do, and any file to write."""
-    log, stop, restart = config.log, config.stop, config.restart
-    usual = RestartPolicy()
-    if log.file is not None:  # it may be a program, or a module that a program imports
-        raise PolicyError("args.config.log.file", "may not be written by a request")
-    if log.keep > LogPolicy().keep:
-        raise PolicyError("args.config.log.keep", f"must be at most {LogPolicy().keep} bytes")
-    if stop.grace > StopPolicy().grace:
-        raise PolicyError("args.config.stop.grace", f"must be at most {StopPolicy().grace:g} s")
-    is_calm = (
-        restart.limit is not None and usual.limit is not None and restart.limit <= usual.limit
-        and restart.initial >= usual.initial and restart.within >= usual.within
-    )  # fmt: skip
+    """Refuse what could cost the host its memory, its time at the end, or its processors."""
+    if config.log.keep > _MOST_KEPT:
+        raise PolicyError("args.config.log.keep", f"must be at most {_MOST_KEPT} bytes")
+    if config.stop.grace > _LONGEST_GRACE:
+        raise PolicyError("args.config.stop.grace", f"must be at most {_LONGEST_GRACE:g} s")
+    restart, usual = config.restart, RestartPolicy()
+    is_bounded = restart.limit is not None and restart.limit <= _MOST_RESTARTS
+    is_calm = restart.initial >= usual.initial or (is_bounded and restart.within >= usual.within)
     if restart.when != "never" and not is_calm:
-        raise PolicyError("args.config.restart", "may be no more often than by default")
+        raise PolicyError("args.config.restart", "must wait at least 0.1 s, or have a limit")
 
 
 def _host(url: str) -> str | None:

@@ -102,10 +102,11 @@ class LogFile:
         if self._backups == 0:
             os.truncate(self._path, 0)
         else:
-            for number in range(self._backups - 1, 0, -1):
-                older = f"{self._path}.{number}"
-                if os.path.lexists(older):
-                    os.replace(older, f"{self._path}.{number + 1}")  # noqa: PTH105 - text
+            last = 1
+            while last < self._backups and os.path.lexists(f"{self._path}.{last}"):
+                last += 1
+            for number in range(last - 1, 0, -1):
+                os.replace(f"{self._path}.{number}", f"{self._path}.{number + 1}")  # noqa: PTH105 - text
             os.replace(self._path, f"{self._path}.1")  # noqa: PTH105 - text
         self._open()
 
