@@ -144,3 +144,12 @@ def test_who_keeps_nothing_is_told_that_all_was_missed(is_async: bool) -> None:
         manager.allocate(config)
         reader = manager.follow("web")
         assert (list(reader), reader.lost) == ([], 8)
+
+
+def test_what_is_written_byte_by_byte_is_bounded_as_well() -> None:
+    for keep in (0, 2**20):
+        book = LogBook(keep)
+        for _ in range(50_000):
+            book.add(1, "stdout", 1.0, b"x")
+        assert len(book.chunks_after(0)) <= 1024 + keep // 64
+        assert (book.total, book.last_number) == (50_000, 50_000)

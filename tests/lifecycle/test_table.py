@@ -373,6 +373,8 @@ def test_however_many_short_lives_there_were_a_delay_is_bounded(
     policy = RestartPolicy("always", initial=initial, jitter=0.0, limit=None)
     config = VMConfig("web", ["web"], restart=policy)
     tired = record(VMState.RUNNING, config=config, streak=5000)
+    huge = attrs.evolve(config, restart=attrs.evolve(policy, factor=10**300))
+    advance(attrs.evolve(tired, config=huge, streak=10**9), Exited(1, None, True), NOW)
     _, effects = advance(tired, Exited(1, None, True), NOW)
     assert ArmRestart(delay) in effects
 

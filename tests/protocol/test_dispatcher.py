@@ -217,3 +217,36 @@ def test_why_a_request_was_refused_is_logged(caplog: pytest.LogCaptureFixture) -
     assert first.message.startswith("allocate_vm refused or failed: policy: args.config.command: ")
     assert second.message.startswith("a request refused or failed: protocol: ")
     assert vars(first)["code"] == "policy"
+
+
+class _Full(logging.Handler):
+    """A handler of the host's that raises."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise OSError("disk full")
+
+
+def test_a_log_handler_that_raises_ends_nothing() -> None:
+    logger, handler = logging.getLogger("procvm"), _Full()
+    logger.addHandler(handler)
+    try:
+        with VMManager(FakeBackend()) as manager:
+            broken = Dispatcher(manager)
+            broken._manager = None  # type: ignore[assignment] # whatever may go wrong in it
+            assert _checked(broken.handle(_allocate()))["status"] == "failed"
+    finally:
+        logger.removeHandler(handler)
+
+
+def test_a_strangers_metaclass_is_not_asked(manager: VMManager) -> None:
+    class Meta(type):
+        def __eq__(cls, other: object) -> bool:
+            raise ValueError("from a stranger")
+
+        __hash__ = type.__hash__
+
+    class Stranger(metaclass=Meta):
+        pass
+
+    answer = Dispatcher(manager).handle({"method": "get_vms", "timestamp": Stranger()})
+    assert _checked(answer)["status"] == "failed"

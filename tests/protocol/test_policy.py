@@ -159,7 +159,11 @@ def test_a_path_lies_in_the_roots_its_links_resolved(tmp_path: Path) -> None:
      {"restart": RestartPolicy("always", initial=0.01, maximum=0.01, limit=101)},
      {"restart": RestartPolicy(initial=0.01, within=1.0)},
      {"ready": probes.tcp(80, interval=0.01)}, {"alive": probes.tcp(80, timeout=301.0)},
-     {"ready": probes.all_of(probes.tcp(80, interval=0.01))}],
+     {"ready": probes.all_of(probes.tcp(80, interval=0.01))},
+     {"restart": RestartPolicy("always", jitter=1.0, limit=None)},
+     {"env": {}, "path": "a/" * 3000}, {"inherit_env": ["x" * 2**17]},
+     {"success_codes": [0] * 257}, {"log": LogPolicy(file="a/" * 3000 + ".log")},
+     {"log": LogPolicy(file="x" * 300 + ".log")}],
 )  # fmt: skip
 def test_what_no_policy_can_name_is_denied(more: dict[str, Any]) -> None:
     with pytest.raises(PolicyError):
@@ -190,11 +194,68 @@ def test_a_request_writes_to_no_program(manager: VMManager, tmp_path: Path) -> N
     (tmp_path / "folder.log").mkdir()
     policy = _policy(programs=["echo", str(tool)], roots=[str(tmp_path)])
     handle = Dispatcher(manager, dialect="extended", policy=policy).handle
-    for name in ("tool.sh", "tool.log", "link.log", "folder.log", "new.py", ".profile"):
+    (tmp_path / "old.log.1").symlink_to(tool)  # what a rotation would replace
+    names = "tool.sh", "tool.log", "link.log", "folder.log", "old.log", "new.py", ".profile"
+    for name in names:
         log = {"file": str(tmp_path / name)}
         request = _allocate(command="echo harm", path=str(tmp_path), log=log)
         assert _denied(handle(request)) == "args.config.log.file", name
     assert tool.read_text() == "#!/bin/sh\n"
+
+
+def test_what_a_request_may_not_ask_for_is_not_even_made(manager: VMManager) -> None:
+    """A pattern is not compiled, and of many probes none is: both may take minutes."""
+    handle = Dispatcher(manager, dialect="extended", policy=_policy()).handle
+    slow = {"kind": "log", "pattern": "("}
+    many = [{"kind": "tcp", "port": 80}] * 100_000
+    for probe in (slow, {"kind": "all_of", "probes": [slow]}, {"kind": "any_of", "probes": many}):
+        for field in ("ready", "alive"):
+            answer = handle(_allocate(**{field: probe}))["result"]
+            assert answer["error"]["code"] == "policy"
+            assert answer["error"]["field"] == f"args.config.{field}"
+    closed = Dispatcher(manager, dialect="extended", policy=_policy(methods=["get_health"]))
+    assert _denied(closed.handle(_allocate(ready=slow))) == "method"
+
+
+def test_a_program_named_by_path_runs_in_the_roots_as_well(tmp_path: Path) -> None:
+    tool = tmp_path / "where"
+    shutil.copy(shutil.which("pwd") or "/bin/pwd", tool)
+    policy = _policy(programs=[str(tool)], roots=[str(tmp_path)])
+    with VMManager() as manager:
+        handle = Dispatcher(manager, dialect="extended", policy=policy).handle
+        answer = handle(_allocate(command="where -P", path=str(tool)))
+        assert answer["result"]["status"] == "success", answer
+        manager.wait("web")
+        assert [str(line) for line in manager.logs("web")] == [os.path.realpath(tmp_path)]
+
+
+def test_what_takes_long_is_not_carried_out_late(
+    manager: VMManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what is older than all that is remembered would come a second time."""
+    dispatcher = Dispatcher(manager, dialect="extended", policy=_policy(max_age=1.0))
+    now, looked = time.time(), 0
+
+    def clock() -> float:
+        nonlocal looked
+        looked += 1
+        return now if looked == 1 else now + 2.0
+
+    request = _allocate()
+    monkeypatch.setattr("procvm.protocol._guard.time.time", clock)
+    assert _denied(dispatcher.handle(request)) == "timestamp"
+    assert manager.list() == []
+
+
+def test_requests_for_nothing_of_ours_take_no_place(
+    manager: VMManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("procvm.protocol._guard._MOST_REMEMBERED", 3)
+    handle = Dispatcher(manager, dialect="extended", policy=_policy()).handle
+    assert handle(_allocate())["result"]["status"] == "success"
+    for number in range(10):
+        assert _denied(handle(_on("remove_vm", f"nobody{number}"))) == "args.vm_id"
+    assert handle(_on("remove_vm", "web"))["result"]["status"] == "success"
 
 
 def test_a_request_writes_a_log_in_the_roots(tmp_path: Path) -> None:

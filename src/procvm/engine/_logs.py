@@ -13,6 +13,7 @@ __all__ = ["LineParser", "LogBook"]
 
 _LONGEST_LINE = 2**20
 _LARGEST_PIECE = 2**14
+_FEW, _SMALL = 1024, 64
 
 
 class Chunk(NamedTuple):
@@ -65,6 +66,7 @@ class LogBook:
     def __init__(self, keep: int) -> None:
         self._keep = keep
         self._piece = max(1, min(_LARGEST_PIECE, keep // 4))  # what is let go of at once
+        self._most = _FEW + keep // _SMALL  # of a program that writes byte by byte
         self._lives: dict[int, deque[Chunk]] = {}
         self._sizes: dict[int, int] = {}
         self._number = 0
@@ -87,12 +89,14 @@ class LogBook:
         self.total += len(data)
         data = data[-self._keep :] if self._keep else b""
         start = self.total - len(data)
-        for begin in range(0, len(data) or 1, self._piece):
+        if not data:  # nothing is kept, and that it came is all there is to know
+            self._number += 1
+        for begin in range(0, len(data), self._piece):
             self._number += 1
             piece = data[begin : begin + self._piece]
             chunks.append(Chunk(self._number, generation, stream, at, piece, start + begin))
         self._sizes[generation] += len(data)
-        while self._sizes[generation] > self._keep:
+        while self._sizes[generation] > self._keep or len(chunks) > self._most:
             self._sizes[generation] -= len(chunks.popleft().data)
 
     def chunks_after(self, number: int) -> list[Chunk]:

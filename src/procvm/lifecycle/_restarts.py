@@ -27,7 +27,8 @@ def next_delay(record: Record, now: Moment, *, failed: bool) -> float | None:
     if not wanted or restarts_used_up(record, now):
         return None
     try:
-        delay = policy.initial and policy.initial * policy.factor ** streak_now(record, now)
+        # As a float: the powers of a whole number grow without end.
+        delay = policy.initial and policy.initial * float(policy.factor) ** streak_now(record, now)
     except OverflowError:
         delay = math.inf
     return min(min(delay, policy.maximum) * (1 + policy.jitter * now.chance), policy.maximum)

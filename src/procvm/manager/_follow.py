@@ -39,6 +39,7 @@ class _Reader:
 
     def pieces(self) -> Iterator[list[LogLine]]:
         """Yield the lines that are new, piece by piece; beyond a gap they begin anew."""
+        newest = self._log.last_number
         for chunk in self._log.chunks_after(self.seen):
             lines = []
             if chunk.begin > self._place:
@@ -46,6 +47,7 @@ class _Reader:
                 lines = self._parser.finish()
             self.seen, self._place = chunk.number, chunk.begin + len(chunk.data)
             yield lines + self._parser.feed(chunk)
+        self.seen = max(self.seen, newest)  # where nothing is kept no chunk says so
 
     def rest(self) -> list[LogLine]:
         """Return what has no end of line, when no more comes."""

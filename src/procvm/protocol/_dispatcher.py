@@ -114,15 +114,16 @@ class Dispatcher:
         return {"request": copy.value, "result": encode_result(result, extended=self._extended)}
 
     def _carry_out(self, copy: PlainCopy) -> Result:
-        message = decode_copy(copy, extended=self._extended)
-        if self._guard is None:
-            return self._call(message)
         guard = self._guard
-        message = guard.check(message)
+        if guard is None:
+            return self._call(decode_copy(copy, extended=self._extended))
+        guard.look(copy.value)
+        message = guard.check(asked := decode_copy(copy, extended=self._extended))
         if isinstance(message, AllocateVM):
             guard.reserve(self._listed)
             vm = None
             try:
+                guard.remember(asked)
                 vm = self._manager.allocate(message.config)
             finally:
                 guard.allocated(None if vm is None else vm.vm_id, message.config)
@@ -132,6 +133,7 @@ class Dispatcher:
         vm_id = guard.own(message.vm_id)
         if isinstance(message, ResetVM):
             guard.check_again(vm_id)
+        guard.remember(asked)
         result = self._call(type(message)(vm_id, message.timestamp))
         if isinstance(message, RemoveVM):
             guard.removed(vm_id)
@@ -204,7 +206,8 @@ def _failed(kind: type[Any] | None, error: Exception) -> Failed:
     if isinstance(error, ProcVMError):
         code, detail = error.code, str(error)
     else:
-        _log.error("a request could not be carried out", exc_info=error)
+        with contextlib.suppress(Exception):
+            _log.error("a request could not be carried out", exc_info=error)
         code, detail = "internal", f"{type(error).__name__} in the manager; its log says more"
     if kind is not None:
         message = str(kind.failure)

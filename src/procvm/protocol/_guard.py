@@ -7,15 +7,16 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
 from ..config import VMConfig
 from ..errors import PolicyError
 from ..values import VM
-from ._codec import encode_request
-from ._messages import AllocateVM, GetHealth, GetVMs, Request
-from ._policy import Policy
+from ._codec import encode_request, method_of
+from ._messages import AllocateVM, Request
+from ._policy import Policy, look_at
 
 __all__ = ["Guard"]
 
@@ -32,23 +33,34 @@ class Guard:
         self._reserved = 0
         self._seen: dict[bytes, float] = {}
 
+    def look(self, request: Any) -> None:
+        """Refuse a plain request by what costs nothing to see, before anything of it is made."""
+        kind = method_of(request)
+        if kind is None:
+            return  # it is none, and told so where it is read
+        if kind.method not in self._policy.methods:
+            raise PolicyError("method", f"{kind.method} may not be used")
+        if kind is AllocateVM:
+            look_at(request.get("args"))
+
     def check(self, message: Request) -> Request:
         """Return a message as it may be carried out; PolicyError when it may not."""
-        policy = self._policy
-        if message.method not in policy.methods:
-            raise PolicyError("method", f"{message.method} may not be used")
-        if abs(time.time() - message.timestamp) > policy.max_age:
-            raise PolicyError("timestamp", f"is more than {policy.max_age:g} s away")
-        if isinstance(message, (GetHealth, GetVMs)):
-            return message
-        checked = message
+        self._check_time(message)
         if isinstance(message, AllocateVM):
-            checked = attrs.evolve(message, config=policy.check_config(message.config))
-        self._remember(message)
-        return checked
+            return attrs.evolve(message, config=self._policy.check_config(message.config))
+        return message
 
-    def _remember(self, message: Request) -> None:
-        """Refuse what came before; what is remembered is what will be done, stray keys aside."""
+    def _check_time(self, message: Request) -> None:
+        if abs(time.time() - message.timestamp) > self._policy.max_age:
+            raise PolicyError("timestamp", f"is more than {self._policy.max_age:g} s away")
+
+    def remember(self, message: Request) -> None:
+        """Refuse what came before; what is remembered is what will be done, stray keys aside.
+
+        It is done right before that, so that what is refused takes no place. The time is looked
+        at again: what has taken long may be older than all that is remembered.
+        """
+        self._check_time(message)
         window = self._policy.replay_window or 2 * self._policy.max_age
         data = encode_request(message, dialect="extended")
         data["timestamp"] = float(data["timestamp"])

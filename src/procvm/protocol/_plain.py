@@ -67,8 +67,9 @@ class PlainCopy:
             return value if math.isfinite(value) else self._replace(value, f" {value}")
         if kind is int:
             return value if _is_printable(value) else self._replace(value, ", too long")
-        if kind in _DICTS or issubclass(kind, list):
-            return self._container(value, is_dict=kind in _DICTS)
+        is_dict = any(kind is one for one in _DICTS)  # a stranger's metaclass is not asked
+        if is_dict or issubclass(kind, list):
+            return self._container(value, is_dict=is_dict)
         if issubclass(kind, str):  # the builtins' own methods: a subclass's are never called
             return self._copy(str.__str__(value))
         if issubclass(kind, int):

@@ -1,11 +1,10 @@
 """Policy: what a request may do; what it does not name is denied."""
 
-# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH116, PTH117, PTH118, PTH119, PTH120
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH117, PTH118, PTH119, PTH120
 # pathlib normalises what must be compared as it was written
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import logging
 import math
@@ -23,9 +22,13 @@ from ..config import Limits, LogPolicy, RestartPolicy, VMConfig
 from ..errors import ConfigError, PolicyError
 from ._codec import METHODS
 
-__all__ = ["Policy"]
+__all__ = ["Policy", "look_at"]
 
 _log = logging.getLogger("procvm")
+_LARGEST = 2**17
+_LONGEST_PATH = 4096
+_MOST_CODES = 256
+_MOST_PROBES = 16
 _MOST_KEPT = 16 * 2**20
 _LONGEST_GRACE = 60.0
 _MOST_RESTARTS = 100
@@ -86,7 +89,7 @@ class Policy:
             file that will run decides, also when ``path`` names it, and argv[0] must bear its
             name. What the program does with its arguments is not looked at.
         roots: Directories in which ``path`` must lie, links resolved; none: the host's own. Who
-            may rename directories inside of them can move where a program runs.
+            may rename directories inside of them can move where a program runs, and its log.
         env: Names that a request may set; ``*`` as in file names. PATH and LD_* by their full
             names alone.
         max_vms: How many VMs there may be through this Dispatcher.
@@ -133,6 +136,7 @@ class Policy:
         file, and a path the directory that was checked.
         """
         self._env(config)
+        _within_bounds(config)
         is_program = os.path.isfile(config.path)  # asked once: what it names may change meanwhile
         real = self._inside("args.config.path", config.path)
         file = os.path.abspath(config.path) if is_program else None
@@ -141,14 +145,16 @@ class Policy:
             raise PolicyError("args.config.user", "may not be chosen by a request")
         if config.limits != Limits():
             raise PolicyError("args.config.limits", "may not be set by a request")
-        _within_bounds(config)
-        if is_program:
+        if is_program and self._may_run_here():
             pinned: dict[str, Any] = {"path": program}
+        elif is_program:  # where the program itself is: the host's own directory is no root
+            pinned = {"path": os.path.join(os.path.dirname(real), "")}
+            pinned["command"] = (program, *config.command[1:])
         else:  # the slash: should a file stand there later, it is no program to run
             pinned = {"path": os.path.join(real, ""), "command": (program, *config.command[1:])}
         if config.log.file is not None:
             pinned["log"] = attrs.evolve(config.log, file=self._log(config.log))
-        directory = "." if is_program else real
+        directory = "." if pinned["path"] == program else pinned["path"]
         for field, probe in (("ready", config.ready), ("alive", config.alive)):
             if probe is not None:
                 pinned[field] = self._probe(f"args.config.{field}", config, probe, directory)
@@ -165,12 +171,21 @@ class Policy:
 
     def _inside(self, field: str, path: str) -> str:
         """Return a path of the roots with its links resolved."""
+        if len(path) > _LONGEST_PATH:
+            raise PolicyError(field, f"must be at most {_LONGEST_PATH} characters")
         real = os.path.realpath(path)
         for root in self.roots or (".",):
             top = os.path.realpath(root)
             if real == top or real.startswith(top.rstrip(os.sep) + os.sep):
                 return real
         raise PolicyError(field, "lies outside the directories that requests may use")
+
+    def _may_run_here(self) -> bool:
+        try:
+            self._inside("args.config.path", ".")
+        except PolicyError:
+            return False
+        return True
 
     def _log(self, log: LogPolicy) -> str:
         """Return where a log may be written: to no file that could be a program, or a part of one.
@@ -182,10 +197,15 @@ class Policy:
         real = self._inside(field, log.file or "")
         if not real.endswith(".log"):
             raise PolicyError(field, "must end in .log: no request may write another file")
-        with contextlib.suppress(FileNotFoundError):
-            mode = os.stat(real).st_mode
+        for name in (real, *(f"{real}.{n}" for n in range(1, LogPolicy().backups + 1))):
+            try:
+                mode = os.lstat(name).st_mode
+            except FileNotFoundError:
+                continue
+            except OSError as e:
+                raise PolicyError(field, f"cannot be looked at: {e.strerror}") from e
             if not stat.S_ISREG(mode) or mode & 0o111:
-                raise PolicyError(field, "is there, and is no log")
+                raise PolicyError(field, f"{os.path.basename(name)} is there, and is no log")
         if log.rotate != LogPolicy().rotate or log.backups > LogPolicy().backups:
             raise PolicyError("args.config.log", "may be rotated as by default alone")
         return real
@@ -235,15 +255,47 @@ class Policy:
         return probe
 
 
+def look_at(args: Any) -> None:
+    """Refuse probes that a request may not set, or too many, before anything is made of them.
+
+    To make a pattern of a text alone may take minutes.
+    """
+    config = args.get("config") if type(args) is dict else None
+    for field in ("ready", "alive"):
+        waiting = [config.get(field)] if type(config) is dict else []
+        number = 0
+        while waiting:
+            probe = waiting.pop()
+            if type(probe) is not dict:
+                continue
+            number += 1
+            if number > _MOST_PROBES:
+                raise PolicyError(f"args.config.{field}", f"has more than {_MOST_PROBES} parts")
+            if probe.get("kind") == "log":
+                raise PolicyError(
+                    f"args.config.{field}", "a log probe may not be set by a request"
+                )
+            inner = probe.get("probes")
+            waiting += inner if type(inner) is list else []
+
+
 def _within_bounds(config: VMConfig) -> None:
     """Refuse what could cost the host its memory, its time at the end, or its processors."""
+    names = config.inherit_env if isinstance(config.inherit_env, tuple) else ()
+    texts = (config.name, config.path, *config.command, *names)
+    size = sum(map(len, texts)) + sum(len(k) + len(v) for k, v in config.env.items())
+    if size + 64 * len(texts) > _LARGEST or len(config.success_codes) > _MOST_CODES:
+        raise PolicyError("args.config", f"must be at most {_LARGEST} characters in all")
+    if len(config.path) > _LONGEST_PATH:
+        raise PolicyError("args.config.path", f"must be at most {_LONGEST_PATH} characters")
     if config.log.keep > _MOST_KEPT:
         raise PolicyError("args.config.log.keep", f"must be at most {_MOST_KEPT} bytes")
     if config.stop.grace > _LONGEST_GRACE:
         raise PolicyError("args.config.stop.grace", f"must be at most {_LONGEST_GRACE:g} s")
     restart, usual = config.restart, RestartPolicy()
     is_bounded = restart.limit is not None and restart.limit <= _MOST_RESTARTS
-    is_calm = restart.initial >= usual.initial or (is_bounded and restart.within >= usual.within)
+    least, usual_least = (one.initial * (1 - one.jitter) for one in (restart, usual))
+    is_calm = least >= usual_least or (is_bounded and restart.within >= usual.within)
     if restart.when != "never" and not is_calm:
         raise PolicyError("args.config.restart", "must wait at least 0.1 s, or have a limit")
 
