@@ -116,10 +116,11 @@ def vm_manager_session(request: pytest.FixtureRequest) -> Iterator[VMManager]:
     with VMManager() as manager:
         watch.session_manager = manager
         yield manager
-        is_cut_short, watch.is_ending = watch.is_ending, True
-        left = watch.leaks()  # of the last test; only now is nobody else to use them
-    if left and not is_cut_short:  # else no test is to blame: it came to no end
-        pytest.fail(_words(left), pytrace=False)
+        is_cut_short = watch.is_ending
+        words = _left(watch)  # of the last test; only now is nobody else to use them
+        watch.is_ending = True
+    if words and not is_cut_short:  # else no test is to blame: it came to no end
+        pytest.fail(words, pytrace=False)
 
 
 @pytest.fixture
@@ -168,8 +169,10 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 
 def _left_by(item: pytest.Item) -> str:
     watch = item.config.stash.get(_WATCH, None)
-    if watch is None:
-        return ""
+    return "" if watch is None else _left(watch)
+
+
+def _left(watch: _Watch) -> str:
     words = [_words(watch.leaks())]
     if watch.has_lost_session_manager():
         words.append(f"closed {_SESSION}, which other tests use: reset or remove VMs instead")

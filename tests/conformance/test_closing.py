@@ -87,7 +87,7 @@ def test_a_slow_subscriber_has_heard_it_all_when_close_returns(
 def test_a_subscriber_may_close_what_is_being_closed(
     containment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("procvm.manager._core._LAST_PATIENCE", 1000.0)
+    monkeypatch.setattr("procvm.manager._closing._LAST_PATIENCE", 1000.0)
     manager = VMManager(SubprocessBackend(containment))  # type: ignore[arg-type]
     is_closing = threading.Event()
     closed: list[str] = []
@@ -106,7 +106,7 @@ def test_a_subscriber_may_close_what_is_being_closed(
 
 
 def test_a_subscriber_that_never_returns_holds_no_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("procvm.manager._core._LAST_PATIENCE", 0.05)
+    monkeypatch.setattr("procvm.manager._closing._LAST_PATIENCE", 0.05)
     release = threading.Event()
 
     def never(_: VMEvent) -> None:

@@ -168,19 +168,31 @@ def test_a_program_whose_port_is_taken_was_never_ready(manager: VMManager, tmp_p
     assert manager.list() == []
 
 
-class Alone:
-    """A tree without neighbours."""
+class Beside:
+    """A tree, and its neighbours."""
 
     main = None
 
-    def __init__(self, pids: tuple[int, ...]) -> None:
-        self._pids = pids
+    def __init__(self, pids: tuple[int, ...], neighbours: Neighbours) -> None:
+        self._pids, self._neighbours = pids, neighbours
 
     def pids(self) -> tuple[int, ...]:
         return self._pids
 
     def neighbours(self) -> Neighbours:
-        return {}
+        return self._neighbours
+
+
+def test_another_vm_answers_for_nobody_who_has_ended() -> None:
+    """Also when it began to listen after that one's start."""
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+        place = str(free_port())
+        probe = probes.tcp(int(place))
+        plan = Plan(VMConfig("x", "true"), "/", directory="/")
+        alone = Strangers((probe,), plan, Beside((ended.pid,), {"other": lambda: ()}))
+        with stranger(place):
+            assert alone.judged(probe, (True, "connected"))[0] is False
 
 
 @pytest.mark.parametrize("is_collected", [True, False])
@@ -193,7 +205,7 @@ def test_a_stranger_answers_for_nobody_who_has_ended(is_collected: bool) -> None
         probe = probes.tcp(one.port)
         plan = Plan(VMConfig("x", "true"), "/", directory="/")
         for pids in ((), (ended.pid,)):
-            strangers = Strangers((probe,), plan, Alone(pids))
+            strangers = Strangers((probe,), plan, Beside(pids, {}))
             assert strangers.judged(probe, (True, "connected"))[0] is False
 
 

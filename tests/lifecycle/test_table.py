@@ -282,6 +282,14 @@ def test_an_interrupted_reset_starts_nothing_and_says_so(
     assert Spawn() not in effects
 
 
+def test_an_interrupted_reset_does_not_speak_of_survivors_that_are_gone() -> None:
+    after, _ = advance(record(VMState.RUNNING, has_tree=True), Reset(), NOW)
+    for event in (InterruptReset(), Exited(0, None, False), Survived((Survivor(9, "x"),)), Gone()):
+        after, _ = advance(after, event, NOW)
+    assert after.state is VMState.FAILED
+    assert after.reason == "its reset was interrupted; the program exited with code 0"
+
+
 def test_survivors_make_it_unhealthy_and_their_end_finishes_the_stop() -> None:
     stopping, _ = advance(record(VMState.RUNNING, has_tree=True), Remove(), NOW)
     assert stopping.is_healthy
@@ -316,7 +324,7 @@ def test_liveness_failures_restart_where_the_policy_says() -> None:
     ("event", "reason"),
     [
         (Exited(3, None, True), "the program exited with code 3"),
-        (Lost("its keeper was killed"), "the program ended, and its status is lost"),
+        (Lost("its keeper was killed"), "its keeper was killed"),
         (StartFailed(StartError("no such thing")), "no such thing"),
     ],
     ids=["exited", "lost", "not started"],

@@ -232,18 +232,21 @@ def test_a_manager_that_nothing_holds_any_more_is_found_as_well(
     result.stdout.re_match_lines([r".*left behind.*VM 'mine' is running: pid \d+, sleep 1001"])
 
 
-def test_who_closes_the_sessions_manager_is_named(pytester: pytest.Pytester, run: Run) -> None:
+@pytest.mark.parametrize("others", [0, 1])
+def test_who_closes_the_sessions_manager_is_named(
+    pytester: pytest.Pytester, run: Run, others: int
+) -> None:
+    other = "def test_other(): pass"
     pytester.makepyfile(
-        """
+        f"""
         def test_closes(vm_manager_session):
             vm_manager_session.close()
 
-        def test_other():
-            pass
+        {other if others else ""}
         """
     )
     result = run()
-    result.assert_outcomes(passed=2, errors=1)
+    result.assert_outcomes(passed=1 + others, errors=1)
     result.stdout.fnmatch_lines(
         ["*ERROR at teardown of test_closes*", "closed vm_manager_session, which other tests use*"]
     )

@@ -210,7 +210,8 @@ def test_what_a_request_may_not_ask_for_is_not_even_made(manager: VMManager) -> 
     many = [{"kind": "tcp", "port": 80}] * 100_000
     for probe in (slow, {"kind": "all_of", "probes": [slow]}, {"kind": "any_of", "probes": many}):
         for field in ("ready", "alive"):
-            answer = handle(_allocate(**{field: probe}))["result"]
+            more: dict[str, Any] = {field: probe}
+            answer = handle(_allocate(**more))["result"]
             assert answer["error"]["code"] == "policy"
             assert answer["error"]["field"] == f"args.config.{field}"
     closed = Dispatcher(manager, dialect="extended", policy=_policy(methods=["get_health"]))

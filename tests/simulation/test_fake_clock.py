@@ -40,6 +40,14 @@ def test_what_is_dropped_changes_no_order() -> None:
     assert called == sorted(kept, key=lambda number: (delays[number], number))
 
 
+def test_what_a_caller_resets_again_and_again_is_no_storm() -> None:
+    with VMManager(FakeBackend()) as manager:
+        manager.allocate(VMConfig("web", "x"))
+        for _ in range(10_050):
+            vm = manager.reset("web")
+        assert vm.generation == 10_051
+
+
 def test_restarts_without_end_at_one_moment_are_told() -> None:
     fake = FakeBackend()
     fake.program("storm", FakeProgram(exit_after=0.0))

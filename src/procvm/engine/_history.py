@@ -23,11 +23,13 @@ class History:
         self._kept = kept
         self._events: list[VMEvent] = []
         self._dropped: dict[str, int] = {}
+        self._latest: dict[str, VMEvent] = {}  # by vm_id and by name
         self._told = 0
 
     def add(self, event: VMEvent) -> None:
         """Keep an event."""
         self._events.append(event)
+        self._latest[event.vm.vm_id] = self._latest[event.vm.name] = event
         self._told += 1
         if len(self._events) >= 2 * self._kept:
             self._thin_out()
@@ -44,13 +46,15 @@ class History:
 
     def latest(self, vm: str) -> VMEvent | None:
         """Return the last event kept of a VM, by vm_id or name."""
-        wanted = (e for e in reversed(self.events()) if vm in (e.vm.vm_id, e.vm.name))
-        return next(wanted, None)
+        return self._latest.get(vm)
 
     def _thin_out(self) -> None:
         counts = Counter(event.vm.vm_id for event in self._events)
         share = max(1, _share(counts.values(), self._kept))
         spare = {vm_id: count - share for vm_id, count in counts.items() if count > share}
+        room = self._kept - sum(counts.values()) + sum(spare.values())
+        for vm_id in list(spare)[: max(0, room)]:  # what the division has left over
+            spare[vm_id] -= 1
         kept = []
         for event in self._events:
             vm_id = event.vm.vm_id
@@ -64,6 +68,7 @@ class History:
             vm_id: self._dropped.get(vm_id, 0) + counts[vm_id] - left[vm_id] for vm_id in left
         }
         self._events = kept
+        self._latest = {key: e for e in kept for key in (e.vm.vm_id, e.vm.name)}
 
 
 def _share(counts: Iterable[int], most: int) -> int:

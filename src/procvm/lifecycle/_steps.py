@@ -35,6 +35,7 @@ __all__ = ["GUARDS", "STEPS"]
 
 Change = tuple[Record, tuple[Effect, ...]]
 
+_AGAIN = "; starts again in "
 _INTERRUPTED = "its reset was interrupted"
 _QUIET = Quiet()
 _START: tuple[Effect, ...] = (_QUIET, Spawn())
@@ -205,7 +206,7 @@ def _back_off(record: Record, event: Any, now: Moment) -> Change:
         why = record.cause or "it is gone"
     record = changed(
         record, then=None, is_troubled=True, is_due=False, streak=streak_now(record, now),
-        reason=f"{why}; starts again in {delay:.3g} s",
+        reason=f"{why}{_AGAIN}{delay:.3g} s",
     )  # fmt: skip
     return record, (ArmRestart(delay), Tell("backoff", record.reason))
 
@@ -222,8 +223,8 @@ def _be_failed(record: Record, event: Any, now: Moment) -> Change:
     ):
         reason += f"; {policy.limit} restarts within {policy.within:g} s are used up"
     if record.then is Then.ABANDON:
-        is_known = not reason.startswith((_INTERRUPTED, "stopping"))  # how its program ended
-        reason = f"{_INTERRUPTED}; {reason}" if is_known else _INTERRUPTED
+        end = f"; the program {record.exit}" if record.exit is not None else ""
+        reason = f"{_INTERRUPTED}{end}"
     return changed(record, then=None, pid=None, reason=reason), (Tell("failed", reason),)
 
 
@@ -251,9 +252,8 @@ def _be_removed(record: Record, event: Any, now: Moment) -> Change:
     reason, waits = record.reason, record.state is VMState.BACKOFF
     if record.failure is not None and (waits or record.start is Start.ALLOCATE):
         reason = record.failure.why  # and not that it was ended for it
-    elif waits and record.exit is not None:
-        cause = record.cause and f"{record.cause}; "
-        reason = f"{cause}the program {record.exit}"  # and no more that it starts again
+    elif waits:
+        reason = reason.rpartition(_AGAIN)[0] or reason
     record = changed(
         record, then=None, pid=None, has_tree=False, is_due=False, survivors=(), reason=reason
     )

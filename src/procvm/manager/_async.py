@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -16,6 +17,7 @@ from ..errors import ProcVMError
 from ..facts import LogLine, Usage
 from ..values import VM, HealthReport, VMEvent
 from ._awaiting import LoopWaiter, hearing
+from ._closing import told
 from ._events import EventIterator
 from ._follow import AsyncLineIterator
 from ._progress import Bar
@@ -186,7 +188,7 @@ class AsyncVMManager:
 
     def follow(self, vm: VM | str) -> AsyncLineIterator:
         """Iterate over what is kept, then over what comes, until the VM has ended."""
-        return AsyncLineIterator(self._core, vm)
+        return AsyncLineIterator(self, self._core, vm)
 
     async def usage(self, vm: VM | str) -> Usage:
         """Return what a VM's whole tree uses now; zeros when nothing of it lives."""
@@ -221,9 +223,12 @@ class AsyncVMManager:
         """Remove every VM, side by side, and end the backend; again is silent."""
         if self._is_virtual:
             self._face.close(grace=grace)
-        else:
-            with hearing():
-                await asyncio.to_thread(lambda: self._face.close(grace=grace))
+            return
+        limit, waiter, core = seconds("grace", grace), LoopWaiter(), self._core
+        if os.getpid() == core.owner and not core.closing.is_over:
+            core.closing.behind(limit, waiter.set)  # it goes on when this is cancelled
+            await waiter.wait()
+        told(core.closing.untold())
 
 
 def _tell_in_full() -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import inspect
 import logging
 import os
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from ..backends import Backend, Listener, Plan, Waiter
+from ..backends import Backend, Listener, Plan
 from ..config import VMConfig
 from ..engine import Engine, Ticket
 from ..errors import (
@@ -31,11 +29,11 @@ from ..errors import (
 )  # fmt: skip
 from ..lifecycle import Remove, Reset
 from ..values import VM
+from ._closing import Closing
 
 __all__ = ["Core", "on_open", "open_cores"]
 
 _log = logging.getLogger("procvm")
-_LAST_PATIENCE = 5.0
 _WAITING = frozenset({"allocate", "remove", "reset", "wait", "signal"})
 
 
@@ -52,13 +50,8 @@ class Core:
         self.backend = backend
         self.engine = Engine(backend)
         self.owner = os.getpid()
-        self.is_closed = False
-        self._closing = threading.RLock()
+        self.closing = Closing(self.engine, backend, lambda: _open.discard(self))
         self._listening = threading.Lock()
-        self._close_ticket: Ticket | None = None
-        self._tickets: list[Ticket] = []
-        self._untold: list[StopError] = []
-        self._ended: Waiter | None = None  # of an interrupted close, which goes on behind
         self.title = "VMManager"  # what its face is called
         self.forgotten: tuple[VM, ...] = ()  # what ran when nothing held the manager any more
         _open.add(self)
@@ -251,80 +244,22 @@ class Core:
         except ManagerClosedError:
             return []
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether every VM is gone, and no verb works any more."""
+        return self.closing.is_closed
+
     def close(self, grace: float | None) -> list[StopError]:
         """Remove everything and end the backend; return what could not be stopped."""
-        if os.getpid() != self.owner:
+        if os.getpid() != self.owner or (self.is_closed and self.backend.is_loop):
             return []
         if not self.is_closed:
             self._check_thread("close")
-            if self.engine.is_closing and grace is not None:  # another waits, or was interrupted
-                with contextlib.suppress(StartError):  # no loop could be had: nothing was started
-                    self.backend.post(lambda: self.engine.close([], grace))
-            try:
-                if self._ended is not None:
-                    self.backend.block(self._ended, None)
-                self._finish_closing(grace)
-            except Exception:
-                raise
-            except BaseException:
-                self._go_on_closing()
-                raise
-            end = time.monotonic() + _LAST_PATIENCE
-            # Without the lock: a callback may close as well.
-            for listener in self.engine.listeners:
-                listener.join(max(0.0, end - time.monotonic()))
-        errors, self._untold = self._untold, []
-        return errors
-
-    def _finish_closing(self, grace: float | None) -> None:
-        ticket = Ticket(self.backend, "close")
-        with self._closing:  # one waits at a time: the next finds it closed
-            if self.is_closed:
-                return
-            self.engine.is_closing = True
-            if self._close_ticket is None:  # else an interrupted close has begun it
-                try:
-                    self.backend.post(lambda: self._begin_closing(ticket, grace))
-                except StartError:  # no loop could be had: then nothing was ever started
-                    ticket.settle()
-                self._close_ticket = ticket
-            self.backend.block(self._close_ticket.waiter, None)
-            for removal in self._tickets:
-                self.backend.block(removal.waiter, None)
-            self._untold = [e for t in self._tickets if isinstance(e := t.error, StopError)]
-            self.is_closed = True
-            for listener in self.engine.listeners:
-                listener.stop()
-            self.backend.close()
-            _open.discard(self)
-
-    def _go_on_closing(self) -> None:
-        """Finish an interrupted close behind its caller: nobody may ever close again."""
-        is_virtual = self.backend.capabilities.containment == "virtual"  # it has nothing to end
-        if self.is_closed or not self.engine.is_closing or self._ended is not None or is_virtual:
-            return
-        ended = self.backend.waiter()
-
-        def finish() -> None:
-            try:
-                self._finish_closing(None)
-            finally:
-                ended.set()
-
-        with contextlib.suppress(RuntimeError):  # the interpreter ends: it closes what is open
-            threading.Thread(target=finish, name="procvm-closing", daemon=True).start()
-            self._ended = ended
-
-    def _begin_closing(self, ticket: Ticket, grace: float | None) -> None:
-        self.engine.close(self._tickets, grace)
-        ticket.settle()
+        return self.closing.close(grace)
 
     def abandon(self) -> None:
         """Give up what does not answer: nobody waits for its backend any more, nor at exit."""
-        self.is_closed = True
-        for listener in self.engine.listeners:
-            listener.stop()
-        _open.discard(self)
+        self.closing.give_up()
 
 
 def _name_in(config: object) -> str:
@@ -341,7 +276,8 @@ _witnesses: list[Callable[[Core], None]] = []
 
 def open_cores() -> list[Core]:
     """Return what every open manager of this process is made of."""
-    return [core for core in _open.copy() if core.owner == os.getpid()]
+    pid = os.getpid()
+    return [core for core in _open.copy() if core.owner == pid and not core.is_closed]
 
 
 def on_open(call: Callable[[Core], None]) -> Callable[[], None]:
@@ -364,7 +300,7 @@ atexit.register(_close_all)
 
 def close_forgotten(core: Core) -> None:
     """Close a manager that nobody holds any more."""
-    if core.is_closed or core.owner != os.getpid():
+    if core.is_closed or core.owner != os.getpid() or core.closing.goes_on:
         return
     if core.backend.capabilities.containment != "virtual":
         core.forgotten = tuple(entry.vm for entry in core.engine.entries.copy().values())

@@ -64,9 +64,9 @@ def _first_byte(log: LogBook) -> int:
 class LineIterator(Iterator[LogLine]):
     """A VM's lines of output, what is kept first, until it has ended."""
 
-    def __init__(self, core: Core, vm: Any) -> None:
+    def __init__(self, owner: object, core: Core, vm: Any) -> None:
         self.reader: _Reader | None = None
-        self._lines = self._walk(core, vm)
+        self._lines = self._walk(owner, core, vm)
 
     @property
     def lost(self) -> int:
@@ -83,7 +83,8 @@ class LineIterator(Iterator[LogLine]):
         """Read no more; again is silent."""
         self._lines.close()
 
-    def _walk(self, core: Core, vm: Any) -> Generator[LogLine, None, None]:
+    def _walk(self, owner: object, core: Core, vm: Any) -> Generator[LogLine, None, None]:
+        """Read; ``owner`` is held meanwhile: a manager that is read is not forgotten."""
         reader = self.reader = _Reader(core, vm)
         backend, engine = core.backend, core.engine
         while True:
@@ -99,15 +100,16 @@ class LineIterator(Iterator[LogLine]):
             except RuntimeError:  # nothing could ever come, in virtual time
                 break
         yield from reader.rest()
+        del owner
 
 
 class AsyncLineIterator(AsyncIterator[LogLine]):
     """The same, awaited."""
 
-    def __init__(self, core: Core, vm: Any) -> None:
+    def __init__(self, owner: object, core: Core, vm: Any) -> None:
         self._reader: _Reader | None = None
         self._virtual: LineIterator | None = None
-        self._lines = self._walk(core, vm)
+        self._lines = self._walk(owner, core, vm)
 
     @property
     def lost(self) -> int:
@@ -126,9 +128,10 @@ class AsyncLineIterator(AsyncIterator[LogLine]):
         """Read no more; again is silent."""
         await self._lines.aclose()
 
-    async def _walk(self, core: Core, vm: Any) -> AsyncGenerator[LogLine, None]:
+    async def _walk(self, owner: object, core: Core, vm: Any) -> AsyncGenerator[LogLine, None]:
+        """The same, awaited."""
         if core.backend.capabilities.containment == "virtual":  # who waits moves its time
-            self._virtual = LineIterator(core, vm)
+            self._virtual = LineIterator(owner, core, vm)
             for line in self._virtual:
                 yield line
             return
@@ -144,6 +147,7 @@ class AsyncLineIterator(AsyncIterator[LogLine]):
             await _more_output(core, reader.vm_id, reader.seen)
         for line in reader.rest():
             yield line
+        del owner
 
 
 async def _more_output(core: Core, vm_id: str, seen: int) -> None:

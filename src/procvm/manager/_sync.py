@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from ..backends import Backend, Key
 from ..config import VMConfig, signal_number
 from ..engine import Ticket
-from ..errors import ConfigError, ProcVMError, StopError
+from ..errors import ConfigError, ProcVMError
 from ..facts import LogLine, Usage
 from ..values import VM, HealthReport, VMEvent
+from ._closing import told
 from ._core import Core, close_forgotten
 from ._follow import LineIterator
 from ._progress import Bar
@@ -44,7 +45,9 @@ class VMManager:
         self._forgotten.atexit = False  # at exit everything is closed in one place
 
     def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if name not in ("core", "signalling")]
+        return [
+            name for name in super().__dir__() if name not in ("closed_with", "core", "signalling")
+        ]
 
     @property
     def core(self) -> Core:
@@ -289,7 +292,7 @@ class VMManager:
         than the previous generation: the iterator's ``lost`` counts the bytes. In virtual time it
         moves time, and ends also where nothing could ever come, the VM running or not.
         """
-        return LineIterator(self._core, vm)
+        return LineIterator(self, self._core, vm)
 
     def usage(self, vm: VM | str) -> Usage:
         """Return what a VM's whole tree uses now; zeros when nothing of it lives.
@@ -356,8 +359,7 @@ class VMManager:
         Raises:
             ExceptionGroup: StopErrors, for what is alive after SIGKILL.
         """
-        errors: builtins.list[StopError] = self._core.close(seconds("grace", grace))
+        errors = self._core.close(seconds("grace", grace))
         if self._core.is_closed:
             self._forgotten.detach()
-        if errors:
-            raise ExceptionGroup("not everything could be stopped", errors)
+        told(errors)

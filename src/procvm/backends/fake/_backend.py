@@ -239,6 +239,7 @@ class FakeBackend(Backend):
         with self._lock:
             end = None if timeout is None else self._clock.now + timeout
             steps = 0
+            self._starts.clear()  # what a caller asks for again and again is no storm
             while not waiter.is_set():
                 at = self._clock.next_at()
                 steps += 1

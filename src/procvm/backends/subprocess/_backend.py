@@ -66,7 +66,7 @@ class SubprocessBackend(Backend):
         self._floods = Floods(self._reactor)
         self._meter = UsageMeter()
         self._chance = random.Random()  # noqa: S311 - jitter is no secret
-        self._is_closed = False
+        self._is_closed = self._is_emptied = self._is_over = False
         _live.add(self)
 
     def __repr__(self) -> str:
@@ -353,13 +353,17 @@ class SubprocessBackend(Backend):
 
     def close(self) -> None:
         """See Backend."""
-        if self._is_closed:
+        if self._is_over:
             return
         self._is_closed = True
         self._reactor.run(self._close_everything)
         self._reactor.close()
+        self._is_over = True  # at the end: after an interrupt it is called again
 
     def _close_everything(self) -> None:
+        if self._is_emptied:
+            return
+        self._is_emptied = True
         for key in tuple(self._running):
             self._drop(key)
         self._commands.close()
@@ -367,7 +371,7 @@ class SubprocessBackend(Backend):
 
     def forget(self) -> None:
         """In a forked child: close its copies of what is the parent's."""
-        self._is_closed = True
+        self._is_closed = self._is_over = True
         for running in self._running.values():
             for fd in running.pipes.values():
                 os.close(fd)

@@ -33,6 +33,7 @@ class LoopLease:
     def __init__(self) -> None:
         self._shared: _Shared | None = None
         self._is_over = False
+        self._ending: _Shared | None = None  # what this one is to end, as the last
 
     def _joined(self) -> _Shared:
         global _now  # noqa: PLW0603 - there is one for each process
@@ -106,13 +107,16 @@ class LoopLease:
         with _guard:
             self._is_over = True
             shared = self._shared or _now
-            if shared is None or self not in shared.users:
-                return
-            shared.users.discard(self)
-            if shared.users:
-                return
-            if _now is shared:
-                _now = None
+            if self._ending is None:  # else an interrupted close has begun it
+                if shared is None or self not in shared.users:
+                    return
+                shared.users.discard(self)
+                if shared.users:
+                    return
+                if _now is shared:
+                    _now = None
+                self._ending = shared
+            shared = self._ending
         shared.reactor.close()
 
 

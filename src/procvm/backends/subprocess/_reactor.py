@@ -173,24 +173,28 @@ class ReactorThread:
             _log.exception("procvm: a call in the loop failed")
 
     def close(self) -> None:
-        """End the loop after what was posted, and close its descriptors; again is silent."""
+        """End the loop after what was posted, and close its descriptors.
+
+        Again is silent, and goes on with what an interrupt has ended.
+        """
         with self._starting:
-            if self._is_ended:
-                return
             self._is_ended = True
             if not self._has_begun:
                 self._is_over = True
+        with self._waking:
+            if self._poller is not None:
+                self._poller.wake()
         if self._poller is None:
             self._run_calls()
             return
-        self._poller.wake()
         if not self.is_current:
             for thread in self._threads:
                 if thread.is_alive():
                     thread.join()
         with self._waking:
-            self._poller.close()
-            self._poller = None
+            if self._poller is not None:
+                self._poller.close()
+                self._poller = None
 
     def forget(self) -> None:
         """Close this forked child's copies; what is shared with the parent is left alone."""

@@ -81,8 +81,8 @@ class Strangers:
                 return answer  # as with most, and no more is to be looked at
             networks = {pid: network_of(pid) for pid in self._tree.pids()}
             alive = [pid for pid, network in networks.items() if network]
-            if not alive:  # it has ended: no answer to what was there before was its own
-                return (False, self._words) if is_old else answer
+            if not alive:
+                return False, self._words  # it has ended: no answer was its own
             if {networks[pid] for pid in alive} != {network_of(os.getpid())}:
                 return answer  # what it listens to cannot be seen from here
             who = self._stranger(alive, now, neighbours, is_old=is_old)
