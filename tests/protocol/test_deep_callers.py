@@ -41,5 +41,4 @@ def test_a_caller_near_the_recursion_limit_is_answered(request_: Any) -> None:
             json.dumps(answer)
             assert answer["result"]["status"] in ("success", "failed")
         assert answers[0]["result"]["status"] == "failed"  # there was no room for it
-        assert "<" in str(answers[0]["request"])
         assert answers[-1] == dispatcher.handle(request_)
