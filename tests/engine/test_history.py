@@ -14,7 +14,7 @@ from procvm.values import VMEvent
 def _event(vm_id: str) -> VMEvent:
     with VMManager(FakeBackend(seed=ord(vm_id))) as manager:
         vm = manager.allocate(VMConfig(vm_id, "x"))
-    return VMEvent("started", vm, 0.0)
+    return VMEvent("removed", vm, 0.0)
 
 
 EVENTS = [_event(name) for name in "abc"]
@@ -30,7 +30,7 @@ def test_it_is_bounded_fair_and_counts_what_it_dropped(told: list[VMEvent], kept
     assert history.dropped() == len(told) - len(left)
     for event in EVENTS:
         for key in (event.vm.vm_id, event.vm.name):
-            assert history.latest(key) == (event if event in left else None)
+            assert history.removed(key) == (event.vm if event in left else None)
         mine, theirs = told.count(event), left.count(event)
         if theirs:
             assert history.dropped(event.vm.vm_id) == mine - theirs

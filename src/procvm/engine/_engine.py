@@ -373,8 +373,7 @@ class Engine:
         if self._find(vm) is not None:
             return VMNotFoundError(vm, is_leaving=True)
         gone = self._find_removed(vm)
-        last = None if gone else self.history.latest(vm)
-        was = gone[0] if gone else last.vm if last else None
+        was = gone[0] if gone else self.history.removed(vm)
         return VMNotFoundError(vm, was.name if was else "")
 
     def taken(self, name: str) -> DuplicateNameError:

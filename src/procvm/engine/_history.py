@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from ..values import VMEvent
+from ..values import VM, VMEvent
 
 __all__ = ["History"]
 
@@ -23,14 +23,15 @@ class History:
         self._kept = kept
         self._events: list[VMEvent] = []
         self._dropped: dict[str, int] = {}
-        self._latest: dict[str, VMEvent] = {}  # by vm_id and by name
+        self._removed: dict[str, VM] = {}  # by vm_id and by name, while it has events here
         self._told = 0
 
     def add(self, event: VMEvent) -> None:
         """Keep an event."""
         self._events.append(event)
-        self._latest[event.vm.vm_id] = self._latest[event.vm.name] = event
         self._told += 1
+        if event.kind == "removed":
+            self._removed[event.vm.vm_id] = self._removed[event.vm.name] = event.vm
         if len(self._events) >= 2 * self._kept:
             self._thin_out()
 
@@ -44,9 +45,9 @@ class History:
             return max(0, self._told - len(self._events))
         return self._dropped.get(vm_id, 0)
 
-    def latest(self, vm: str) -> VMEvent | None:
-        """Return the last event kept of a VM, by vm_id or name."""
-        return self._latest.get(vm)
+    def removed(self, vm: str) -> VM | None:
+        """Return a VM that was removed and has events here, by vm_id or name: the last such."""
+        return self._removed.get(vm)
 
     def _thin_out(self) -> None:
         counts = Counter(event.vm.vm_id for event in self._events)
@@ -68,7 +69,8 @@ class History:
             vm_id: self._dropped.get(vm_id, 0) + counts[vm_id] - left[vm_id] for vm_id in left
         }
         self._events = kept
-        self._latest = {key: e for e in kept for key in (e.vm.vm_id, e.vm.name)}
+        gone = [event.vm for event in kept if event.kind == "removed"]
+        self._removed = {key: vm for vm in gone for key in (vm.vm_id, vm.name)}
 
 
 def _share(counts: Iterable[int], most: int) -> int:

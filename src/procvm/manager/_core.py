@@ -96,9 +96,9 @@ class Core:
         """Return the vm_id of a VM whose history is asked for, also of one removed long ago."""
         name = vm.vm_id if isinstance(vm, VM) else self.name_of(vm)
         book = self.engine.book(name)
-        last = None if book else self.engine.history.latest(name)
-        if book or last:
-            return (book[0] if book else last.vm).vm_id  # type: ignore[union-attr] # one of them
+        found = book[0] if book else self.engine.history.removed(name)
+        if found is not None:
+            return found.vm_id
         self.name_of(vm)  # raises what is known of a stranger
         raise self.engine.not_found(name)
 
