@@ -58,8 +58,9 @@ def config_from(mapping: Mapping[str, Any]) -> VMConfig:
             fields[key] = _probe(key, fields[key], 0)
     for key, kind in _POLICIES.items():
         value = fields.get(key, kind)
-        is_word = key == "restart" and not isinstance(value, Mapping)  # or nothing at all
-        if value is not kind and not isinstance(value, kind) and not is_word:
+        if value is kind or isinstance(value, kind):
+            continue
+        if key != "restart" or isinstance(value, Mapping):  # else a word, or nothing at all
             fields[key] = _structured(key, value, kind)
     try:
         return VMConfig(**{**_DEFAULTS, **fields})
