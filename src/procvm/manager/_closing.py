@@ -58,8 +58,8 @@ class Closing:
                 self._backend.block(self._behind.waiter, None)
             errors = self._finish(grace)
         except Exception:
-            raise
-        except BaseException:
+            raise  # the caller is told, and may try again
+        except BaseException:  # an interrupt, which tells nobody what is left to do
             self._go_on()
             raise
         self._join_listeners()
