@@ -1,7 +1,7 @@
 """Guards and steps: the named small parts that the table's rows are made of.
 
-A guard looks at (record, event, now). A step returns the record changed, which is a draft of
-``advance``'s own, and its effects; ``advance`` sets the row's next state after the last step.
+A guard looks at (record, event, now). A step writes on a draft of ``advance``'s own and returns
+its effects; ``advance`` sets the row's next state after the last step.
 """
 
 from __future__ import annotations
@@ -12,56 +12,60 @@ from typing import Any
 import attrs
 
 from ..errors import ExitedBeforeReadyError, ReadyTimeoutError, StartError
-from ..facts import Exit, VMState
+from ..facts import Exit
 from ..probes import Log, Notify, Probe
 from ._record import (
+    BACKOFF,
+    STARTING,
     ArmReady,
     ArmRestart,
+    Draft,
     Effect,
     Moment,
     Quiet,
-    Record,
     Spawn,
     Start,
     Stop,
     Tell,
     Then,
     Watch,
-    changed,
 )  # fmt: skip
 from ._restarts import next_delay, restarts_used_up, streak_now
 
 __all__ = ["GUARDS", "STEPS"]
 
-Change = tuple[Record, tuple[Effect, ...]]
+Effects = tuple[Effect, ...]
+Step = Callable[[Draft, Any, Moment], Effects]
 
 _AGAIN = "; starts again in "
 _INTERRUPTED = "its reset was interrupted"
+_REMOVE, _RESET, _RESTART = Then.REMOVE, Then.RESET, Then.RESTART
+_ASKED = (_REMOVE, _RESET, Then.ABANDON)
 _QUIET = Quiet()
-_START: tuple[Effect, ...] = (_QUIET, Spawn())
+_START: Effects = (_QUIET, Spawn())
 
 
-def _asked(record: Record) -> bool:
-    return record.then in (Then.REMOVE, Then.RESET, Then.ABANDON)
+def _asked(draft: Draft) -> bool:
+    return draft.then in _ASKED
 
 
-def _failed(record: Record, event: Any) -> bool:
+def _failed(draft: Draft, event: Any) -> bool:
     """Whether this end is a failure: anything but a success code, seen while running."""
-    if record.state is VMState.STARTING or record.then is Then.RESTART:
+    if draft.state is STARTING or draft.then is _RESTART:
         return True
-    return getattr(event, "code", None) not in record.config.success_codes
+    return getattr(event, "code", None) not in draft.config.success_codes
 
 
-def _will_restart(record: Record, event: Any, now: Moment) -> bool:
-    return next_delay(record, now, failed=_failed(record, event)) is not None
+def _will_restart(draft: Draft, event: Any, now: Moment) -> bool:
+    return next_delay(draft, now, failed=_failed(draft, event)) is not None
 
 
-def _at_limit(record: Record, _: Any, __: Moment) -> bool:
-    probe = record.config.alive
-    return probe is not None and not record.is_unhealthy and record.failures + 1 >= probe.failures
+def _at_limit(draft: Draft, _: Any, __: Moment) -> bool:
+    probe = draft.config.alive
+    return probe is not None and not draft.is_unhealthy and draft.failures + 1 >= probe.failures
 
 
-GUARDS: dict[str, Callable[[Record, Any, Moment], bool]] = {
+GUARDS: dict[str, Callable[[Draft, Any, Moment], bool]] = {
     "always": lambda r, e, n: True,
     "has a ready probe": lambda r, e, n: r.config.ready is not None,
     "first start": lambda r, e, n: r.start is Start.ALLOCATE,
@@ -79,82 +83,79 @@ GUARDS: dict[str, Callable[[Record, Any, Moment], bool]] = {
     "tree alive": lambda r, e, n: r.has_tree,
     "due": lambda r, e, n: r.is_due,
     "tree left": lambda r, e, n: not e.tree_gone,
-    "then remove": lambda r, e, n: r.then is Then.REMOVE,
-    "then reset": lambda r, e, n: r.then is Then.RESET,
-    "then restart, policy restarts": lambda r, e, n: (
-        r.then is Then.RESTART and _will_restart(r, e, n)
-    ),
+    "then remove": lambda r, e, n: r.then is _REMOVE,
+    "then reset": lambda r, e, n: r.then is _RESET,
+    "then restart, policy restarts": lambda r, e, n: r.then is _RESTART and _will_restart(r, e, n),
 }
 
 
-def _note_pid(record: Record, event: Any, now: Moment) -> Change:
-    record = changed(record, pid=event.pid, started_at=now.wall, life_began=now.at, has_tree=True)
-    return record, (Tell("started", f"process {event.pid} is executing"),)
+def _note_pid(draft: Draft, event: Any, now: Moment) -> Effects:
+    draft.pid, draft.has_tree = event.pid, True
+    draft.started_at, draft.life_began = now.wall, now.at
+    return (Tell("started", f"process {event.pid} is executing"),)
 
 
-def _watch_ready(record: Record, event: Any, now: Moment) -> Change:
-    probe = record.config.ready
-    seconds = probe.ready_timeout if probe else 0.0
-    return changed(record, reason="not ready yet"), (Watch("ready"), ArmReady(seconds))
+def _watch_ready(draft: Draft, event: Any, now: Moment) -> Effects:
+    probe = draft.config.ready
+    draft.reason = "not ready yet"
+    return Watch("ready"), ArmReady(probe.ready_timeout if probe else 0.0)
 
 
-def _be_running(record: Record, event: Any, now: Moment) -> Change:
+def _be_running(draft: Draft, event: Any, now: Moment) -> Effects:
     words = getattr(event, "words", "")
-    record = changed(
-        record, reason=f"ready: {words}" if words else "running", is_troubled=False,
-        is_unhealthy=False, failures=0, failure=None, words="", cause="",
-    )  # fmt: skip
-    effects: tuple[Effect, ...] = (_QUIET, Tell("ready", record.reason))
-    if record.config.alive is not None:
-        effects = (*effects, Watch("alive"))
-    return record, effects
+    draft.reason = f"ready: {words}" if words else "running"
+    draft.is_troubled = draft.is_unhealthy = False
+    draft.failures, draft.failure = 0, None
+    draft.words = draft.cause = ""
+    effects = (_QUIET, Tell("ready", draft.reason))
+    return effects if draft.config.alive is None else (*effects, Watch("alive"))
 
 
-def _note_words(record: Record, event: Any, now: Moment) -> Change:
-    return changed(record, words=event.words, reason=f"not ready yet: {event.words}"), ()
+def _note_words(draft: Draft, event: Any, now: Moment) -> Effects:
+    draft.words, draft.reason = event.words, f"not ready yet: {event.words}"
+    return ()
 
 
-def _show_words(record: Record, event: Any, now: Moment) -> Change:
-    return changed(record, reason=f"running: {event.words}"), ()
+def _show_words(draft: Draft, event: Any, now: Moment) -> Effects:
+    draft.reason = f"running: {event.words}"
+    return ()
 
 
-def _tell_words(record: Record, event: Any, now: Moment) -> Change:
-    return record, (Tell("status", event.words),)
+def _tell_words(draft: Draft, event: Any, now: Moment) -> Effects:
+    return (Tell("status", event.words),)
 
 
-def _note_exit(record: Record, event: Any, now: Moment) -> Change:
-    code, signal = getattr(event, "code", None), getattr(event, "signal", None)
-    end = Exit(code, signal, now.wall, expected=_asked(record))
-    why = getattr(event, "why", "")
-    words = reason = f"the program {end}" + (f": {why}" if why else "")
-    if record.then is Then.RESTART and record.cause:
-        reason = f"{record.cause}; {words}"  # it was ended for that
-    gone = getattr(event, "tree_gone", True)
-    record = changed(record, pid=None, exit=end, has_tree=not gone, reason=reason)
-    return record, (_QUIET, Tell("exited", words))
+def _note_exit(draft: Draft, event: Any, now: Moment) -> Effects:
+    end = draft.exit = Exit(event.code, event.signal, now.wall, _asked(draft))
+    words = draft.reason = f"the program {end}" + (f": {event.why}" if event.why else "")
+    if draft.then is _RESTART and draft.cause:
+        draft.reason = f"{draft.cause}; {words}"  # it was ended for that
+    draft.pid, draft.has_tree = None, not event.tree_gone
+    return _QUIET, Tell("exited", words)
 
 
-def _keep_failure(record: Record, event: Any, now: Moment) -> Change:
+def _keep_failure(draft: Draft, event: Any, now: Moment) -> Effects:
     error = getattr(event, "error", None)
     facts: dict[str, Any] = {
-        "name": record.config.name, "vm_id": record.vm_id, "argv": record.config.command,
-        "directory": record.config.path, "step": "ready", "exit": record.exit,
+        "name": draft.config.name, "vm_id": draft.vm_id, "argv": draft.config.command,
+        "directory": draft.config.path, "step": "ready", "exit": draft.exit,
     }  # fmt: skip
-    said = f"; its probe said last: {record.words}" if record.words else ""
+    said = f"; its probe said last: {draft.words}" if draft.words else ""
     if isinstance(error, StartError):
-        kept: StartError = attrs.evolve(error, name=record.config.name, vm_id=record.vm_id)
+        kept: StartError = attrs.evolve(error, name=draft.config.name, vm_id=draft.vm_id)
         kept.__cause__ = error.__cause__
     elif type(event).__name__ == "ReadyTimedOut":
-        probe = record.config.ready
+        probe = draft.config.ready
         seconds = probe.ready_timeout if probe else 0.0
         why = f"it was not ready after {seconds:g} s{said or _unheard(probe)}"
         kept = ReadyTimeoutError(why, **facts)
     else:
-        why = f"it {record.exit} before it was ready"
-        if record.exit is not None and record.exit.code == 0:
+        why = f"it {draft.exit} before it was ready"
+        if draft.exit is not None and draft.exit.code == 0:
             why += " (a job that only ends needs no ready; a server stays in the foreground)"
         kept = ExitedBeforeReadyError(why + said, **facts)
-    return changed(record, failure=kept, reason=kept.why, is_troubled=True), (_QUIET,)
+    draft.failure, draft.reason, draft.is_troubled = kept, kept.why, True
+    return (_QUIET,)
 
 
 def _unheard(probe: Probe | None) -> str:
@@ -167,139 +168,143 @@ def _unheard(probe: Probe | None) -> str:
     return "; no try of its probe has come to an end"
 
 
-def _then(what: Then) -> Callable[[Record, Any, Moment], Change]:
-    def step(record: Record, event: Any, now: Moment) -> Change:
-        return changed(record, then=what), ()
+def _then(what: Then) -> Step:
+    def step(draft: Draft, event: Any, now: Moment) -> Effects:
+        draft.then = what
+        return ()
 
     return step
 
 
-def _abandon(record: Record, event: Any, now: Moment) -> Change:
-    record = changed(record, then=Then.ABANDON, reason=_INTERRUPTED)
-    return record, (Tell("warning", f"{_INTERRUPTED}: it is not started again"),)
+def _abandon(draft: Draft, event: Any, now: Moment) -> Effects:
+    draft.then, draft.reason = Then.ABANDON, _INTERRUPTED
+    return (Tell("warning", f"{_INTERRUPTED}: it is not started again"),)
 
 
-def _stop(record: Record, event: Any, now: Moment) -> Change:
+def _stop(draft: Draft, event: Any, now: Moment) -> Effects:
     grace = getattr(event, "grace", None)
-    seconds = record.config.stop.grace if grace is None else grace
-    why = record.cause if record.then is Then.RESTART else ""
-    if record.failure is not None and record.state is VMState.STARTING:
-        why = record.failure.why
-    words = f"to {record.then}" + (why and f": {why}")
-    told: tuple[Effect, ...] = () if record.survivors else (Tell("stopping", words),)
-    record = changed(record, survivors=(), reason=f"stopping, then {record.then}")
-    return record, (_QUIET, Stop(seconds), *told)
+    stop = Stop(draft.config.stop.grace if grace is None else grace)
+    why = draft.cause if draft.then is _RESTART else ""
+    if draft.failure is not None and draft.state is STARTING:
+        why = draft.failure.why
+    was_told, draft.survivors = bool(draft.survivors), ()
+    draft.reason = f"stopping, then {draft.then}"
+    if was_told:
+        return _QUIET, stop
+    return _QUIET, stop, Tell("stopping", f"to {draft.then}" + (why and f": {why}"))
 
 
-def _hurry(record: Record, event: Any, now: Moment) -> Change:
+def _hurry(draft: Draft, event: Any, now: Moment) -> Effects:
     grace = getattr(event, "grace", None)
-    if grace is None and not record.survivors:
-        return record, ()
-    seconds = 0.0 if grace is None else grace
-    return changed(record, survivors=()), (Stop(seconds),)
+    if grace is None and not draft.survivors:
+        return ()
+    draft.survivors = ()
+    return (Stop(0.0 if grace is None else grace),)
 
 
-def _back_off(record: Record, event: Any, now: Moment) -> Change:
-    delay = next_delay(record, now, failed=True) or 0.0
-    why = record.failure.why if record.failure else record.reason
+def _back_off(draft: Draft, event: Any, now: Moment) -> Effects:
+    delay = next_delay(draft, now, failed=True) or 0.0
+    why = draft.failure.why if draft.failure else draft.reason
     if why.startswith("stopping"):  # nothing has told how it ended
-        why = record.cause or "it is gone"
-    record = changed(
-        record, then=None, is_troubled=True, is_due=False, streak=streak_now(record, now),
-        reason=f"{why}{_AGAIN}{delay:.3g} s",
-    )  # fmt: skip
-    return record, (ArmRestart(delay), Tell("backoff", record.reason))
+        why = draft.cause or "it is gone"
+    draft.then, draft.is_troubled, draft.is_due = None, True, False
+    draft.streak = streak_now(draft, now)
+    draft.reason = f"{why}{_AGAIN}{delay:.3g} s"
+    return ArmRestart(delay), Tell("backoff", draft.reason)
 
 
-def _be_failed(record: Record, event: Any, now: Moment) -> Change:
-    reason = (
-        record.failure.why if record.failure else record.reason
-    )  # not that it was ended for it
-    policy = record.config.restart
-    if (
-        record.start is not Start.RESET
-        and policy.when != "never"
-        and restarts_used_up(record, now)
-    ):
-        reason += f"; {policy.limit} restarts within {policy.within:g} s are used up"
-    if record.then is Then.ABANDON:
-        end = f"; the program {record.exit}" if record.exit is not None else ""
-        reason = f"{_INTERRUPTED}{end}"
-    return changed(record, then=None, pid=None, reason=reason), (Tell("failed", reason),)
+def _be_failed(draft: Draft, event: Any, now: Moment) -> Effects:
+    if draft.failure:
+        draft.reason = draft.failure.why  # not that it was ended for it
+    policy = draft.config.restart
+    if draft.start is not Start.RESET and policy.when != "never" and restarts_used_up(draft, now):
+        draft.reason += f"; {policy.limit} restarts within {policy.within:g} s are used up"
+    if draft.then is Then.ABANDON:
+        end = f"; the program {draft.exit}" if draft.exit is not None else ""
+        draft.reason = f"{_INTERRUPTED}{end}"
+    draft.then = draft.pid = None
+    return (Tell("failed", draft.reason),)
 
 
-def _spawn(start: Start) -> Callable[[Record, Any, Moment], Change]:
-    def step(record: Record, event: Any, now: Moment) -> Change:
-        record = changed(
-            record, start=start, then=None, generation=record.generation + 1, pid=None, words="",
-            started_at=None, is_due=False, failures=0, is_unhealthy=False, survivors=(),
-            failure=None, has_tree=False, life_began=None, reason=f"starting, asked by {start}",
-            cause="",
-        )  # fmt: skip
+def _spawn(start: Start) -> Step:
+    reason = f"starting, asked by {start}"
+
+    def step(draft: Draft, event: Any, now: Moment) -> Effects:
+        draft.generation += 1
+        draft.start, draft.reason = start, reason
+        draft.then = draft.pid = draft.started_at = draft.life_began = draft.failure = None
+        draft.is_due = draft.is_unhealthy = draft.has_tree = False
+        draft.words = draft.cause = ""
+        draft.failures, draft.survivors = 0, ()
         if start is Start.RESET:
-            record = changed(record, restarts=0, restarted=(), streak=0, is_troubled=False)
+            draft.restarts = draft.streak = 0
+            draft.restarted, draft.is_troubled = (), False
         else:
-            kept = (*record.restarted, now.at)[-1000:]
-            record = changed(
-                record, restarts=record.restarts + 1, restarted=kept, streak=record.streak + 1
-            )
-        return record, _START
+            draft.restarts += 1
+            draft.streak += 1
+            draft.restarted = (*draft.restarted, now.at)[-1000:]
+        return _START
 
     return step
 
 
-def _be_removed(record: Record, event: Any, now: Moment) -> Change:
-    reason, waits = record.reason, record.state is VMState.BACKOFF
-    if record.failure is not None and (waits or record.start is Start.ALLOCATE):
-        reason = record.failure.why  # and not that it was ended for it
+def _be_removed(draft: Draft, event: Any, now: Moment) -> Effects:
+    waits = draft.state is BACKOFF
+    if draft.failure is not None and (waits or draft.start is Start.ALLOCATE):
+        draft.reason = draft.failure.why  # and not that it was ended for it
     elif waits:
-        reason = reason.rpartition(_AGAIN)[0] or reason
-    record = changed(
-        record, then=None, pid=None, has_tree=False, is_due=False, survivors=(), reason=reason
-    )
-    return record, (_QUIET, Tell("removed", record.reason))
+        draft.reason = draft.reason.rpartition(_AGAIN)[0] or draft.reason
+    draft.then = draft.pid = None
+    draft.has_tree = draft.is_due = False
+    draft.survivors = ()
+    return _QUIET, Tell("removed", draft.reason)
 
 
-def _note_gone(record: Record, event: Any, now: Moment) -> Change:
-    return changed(record, has_tree=False, survivors=()), ()
+def _note_gone(draft: Draft, event: Any, now: Moment) -> Effects:
+    draft.has_tree, draft.survivors = False, ()
+    return ()
 
 
-def _note_lost(record: Record, event: Any, now: Moment) -> Change:
-    end = Exit(None, None, now.wall, expected=_asked(record))
-    record = changed(record, pid=None, exit=end, has_tree=False, reason=event.why)
-    return record, (_QUIET, Tell("exited", event.why))
+def _note_lost(draft: Draft, event: Any, now: Moment) -> Effects:
+    draft.exit = Exit(None, None, now.wall, expected=_asked(draft))
+    draft.pid, draft.has_tree, draft.reason = None, False, event.why
+    return _QUIET, Tell("exited", event.why)
 
 
-def _note_survivors(record: Record, event: Any, now: Moment) -> Change:
+def _note_survivors(draft: Draft, event: Any, now: Moment) -> Effects:
     who = ", ".join(map(str, event.survivors))
-    reason = f"still alive after SIGKILL: {who}"
-    return changed(record, survivors=event.survivors, reason=reason), (Tell("warning", reason),)
+    draft.survivors, draft.reason = event.survivors, f"still alive after SIGKILL: {who}"
+    return (Tell("warning", draft.reason),)
 
 
-def _be_due(record: Record, event: Any, now: Moment) -> Change:
-    return changed(record, is_due=True), ()
+def _be_due(draft: Draft, event: Any, now: Moment) -> Effects:
+    draft.is_due = True
+    return ()
 
 
-def _count_failure(record: Record, event: Any, now: Moment) -> Change:
-    return changed(record, failures=record.failures + 1), ()
+def _count_failure(draft: Draft, event: Any, now: Moment) -> Effects:
+    draft.failures += 1
+    return ()
 
 
-def _be_unhealthy(record: Record, event: Any, now: Moment) -> Change:
-    reason = f"unhealthy: {event.words}"
-    record = changed(record, is_unhealthy=True, reason=reason, cause=reason)
-    return record, (Tell("unhealthy", reason),)
+def _be_unhealthy(draft: Draft, event: Any, now: Moment) -> Effects:
+    draft.is_unhealthy = True
+    draft.reason = draft.cause = f"unhealthy: {event.words}"
+    return (Tell("unhealthy", draft.reason),)
 
 
-def _recover(record: Record, event: Any, now: Moment) -> Change:
-    record = changed(record, failures=0, is_unhealthy=False, reason="running", cause="")
-    return record, (Tell("recovered", event.words),)
+def _recover(draft: Draft, event: Any, now: Moment) -> Effects:
+    draft.failures, draft.is_unhealthy = 0, False
+    draft.reason, draft.cause = "running", ""
+    return (Tell("recovered", event.words),)
 
 
-def _calm(record: Record, event: Any, now: Moment) -> Change:
-    return (changed(record, failures=0), ()) if record.failures else (record, ())
+def _calm(draft: Draft, event: Any, now: Moment) -> Effects:
+    draft.failures = 0
+    return ()
 
 
-STEPS: dict[str, Callable[[Record, Any, Moment], Change]] = {
+STEPS: dict[str, Step] = {
     "note pid": _note_pid,
     "watch ready": _watch_ready,
     "run": _be_running,

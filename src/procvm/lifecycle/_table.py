@@ -5,12 +5,9 @@ from __future__ import annotations
 import attrs
 
 from ..facts import VMState
+from ._record import BACKOFF, EXITED, FAILED, REMOVED, RUNNING, STARTING, STOPPING
 
 __all__ = ["ROWS", "Row"]
-
-STARTING, RUNNING, BACKOFF = VMState.STARTING, VMState.RUNNING, VMState.BACKOFF
-STOPPING, EXITED, FAILED = VMState.STOPPING, VMState.EXITED, VMState.FAILED
-REMOVED = VMState.REMOVED
 
 
 @attrs.frozen
