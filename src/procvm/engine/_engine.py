@@ -93,7 +93,7 @@ class Engine:
         if config.name in self.names:
             ticket.fail(self.taken(config.name))
             return
-        now = self._now()
+        now = self._now(config)
         record, effects = begin(self.backend.new_id(), config, now)
         entry = Entry(record, plan)
         entry.tickets.append(ticket)
@@ -221,8 +221,10 @@ class Engine:
 
     # --- the middle --------------------------------------------------------------------
 
-    def _now(self) -> Moment:
-        return Moment(self.backend.monotonic(), self.backend.wall(), self.backend.chance())
+    def _now(self, config: VMConfig) -> Moment:
+        backend = self.backend  # chance is for delays of restarts alone
+        chance = 0.0 if config.restart.when == "never" else backend.chance()
+        return Moment(backend.monotonic(), backend.wall(), chance)
 
     def _find(self, vm: str) -> Entry | None:
         return self.entries.get(vm) or self.entries.get(self.names.get(vm, ""))
@@ -240,8 +242,8 @@ class Engine:
             self._advance(entry, event)
 
     def _advance(self, entry: Entry, event: Event) -> None:
-        now = self._now()
         was = entry.record
+        now = self._now(was.config)
         entry.record, effects = advance(was, event, now)
         if entry.record is not was:
             if entry.record.generation != was.generation:
@@ -249,9 +251,8 @@ class Engine:
                 entry.key = Key(was.vm_id, entry.record.generation)
             self._publish(entry)
         self._perform(entry, effects, now)
-        if entry.tickets:
-            for ticket in tuple(entry.tickets):
-                self._answer(entry, ticket)
+        for ticket in tuple(entry.tickets):
+            self._answer(entry, ticket)
         if entry.followers and is_final(entry.record.state):
             entry.wake_followers()
 
@@ -337,15 +338,15 @@ class Engine:
     # --- answers -----------------------------------------------------------------------
 
     def _answer(self, entry: Entry, ticket: Ticket) -> None:
-        record = entry.record
         if ticket.wants is not None:
-            self._answer_wait(ticket, entry.vm, entry.log, is_last=is_final(record.state))
+            is_last = is_final(entry.record.state)
+            self._answer_wait(ticket, entry.vm, entry.log, is_last=is_last)
+        elif not (answer := outcome(ticket.verb, entry.record)):
+            return
+        elif answer is True:
+            ticket.settle(entry.vm)
         else:
-            answer = outcome(ticket.verb, record)
-            if answer is True:
-                ticket.settle(entry.vm)
-            elif isinstance(answer, ProcVMError):
-                ticket.fail(with_logs(answer, entry))
+            ticket.fail(with_logs(answer, entry))
         if ticket.is_settled and ticket in entry.tickets:
             entry.tickets.remove(ticket)
 

@@ -20,19 +20,19 @@ class History:
     """
 
     def __init__(self, kept: int = _KEPT) -> None:
-        self._kept = kept
+        self._kept, self._most = kept, 2 * kept
         self._events: list[VMEvent] = []
         self._dropped: dict[str, int] = {}
         self._removed: dict[str, VM] = {}  # by vm_id and by name, while it has events here
-        self._told = 0
+        self._gone = 0
 
     def add(self, event: VMEvent) -> None:
         """Keep an event."""
-        self._events.append(event)
-        self._told += 1
+        events = self._events
+        events.append(event)
         if event.kind == "removed":
             self._removed[event.vm.vm_id] = self._removed[event.vm.name] = event.vm
-        if len(self._events) >= 2 * self._kept:
+        if len(events) >= self._most:
             self._thin_out()
 
     def events(self) -> list[VMEvent]:
@@ -42,7 +42,7 @@ class History:
     def dropped(self, vm_id: str | None = None) -> int:
         """Return how many events are not kept any more, of one VM that has some, or of all."""
         if vm_id is None:
-            return max(0, self._told - len(self._events))
+            return self._gone
         return self._dropped.get(vm_id, 0)
 
     def removed(self, vm: str) -> VM | None:
@@ -68,6 +68,7 @@ class History:
         self._dropped = {
             vm_id: self._dropped.get(vm_id, 0) + counts[vm_id] - left[vm_id] for vm_id in left
         }
+        self._gone += len(self._events) - len(kept)
         self._events = kept
         gone = [event.vm for event in kept if event.kind == "removed"]
         self._removed = {key: vm for vm in gone for key in (vm.vm_id, vm.name)}

@@ -150,16 +150,16 @@ class Dispatcher:
 
     def _call(self, message: Request) -> Result:
         manager = self._manager
-        if isinstance(message, GetHealth):
-            return HealthResult(manager.health().status)
-        if isinstance(message, GetVMs):
-            return self._told(message, manager.list())
-        if isinstance(message, AllocateVM):
-            return Succeeded(message.success, manager.allocate(message.config).vm_id)
-        if isinstance(message, RemoveVM):
-            manager.remove(message.vm_id)
-        else:
+        if isinstance(message, ResetVM):
             manager.reset(message.vm_id)
+        elif isinstance(message, RemoveVM):
+            manager.remove(message.vm_id)
+        elif isinstance(message, AllocateVM):
+            return Succeeded(message.success, manager.allocate(message.config).vm_id)
+        elif isinstance(message, GetVMs):
+            return self._told(message, manager.list())
+        else:
+            return HealthResult(manager.health().status)
         return Succeeded(message.success)
 
     def _told(self, message: GetVMs, vms: list[VM]) -> VMsResult:

@@ -86,13 +86,14 @@ class PlainCopy:
         return _named(value, words)
 
     def _container(self, value: Any, *, is_dict: bool) -> Any:
-        if id(value) in self._open:
+        number = id(value)
+        if number in self._open:
             return self._replace(value, ", cyclic")
         if len(self._at) >= _DEEPEST:
             return self._replace(value, ", too deep")
-        self._open.add(id(value))
+        self._open.add(number)
         copy = self._dict(value) if is_dict else self._list(value)
-        self._open.discard(id(value))
+        self._open.discard(number)
         return copy
 
     def _dict(self, value: Any) -> dict[str, Any]:
