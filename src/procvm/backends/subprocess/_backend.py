@@ -6,7 +6,6 @@ import os
 import random
 import threading
 import time
-import uuid
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -19,16 +18,18 @@ from ...facts import Survivor, Usage
 from ...probes import Command, Notify
 from .._stack import ensure_room
 from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Timer, Waiter
+from ._calls import CALLS
 from ._choice import holder_for
 from ._environment import environment_of
 from ._errors import translated
 from ._floods import Floods
 from ._holds import Holder
+from ._ids import identities
 from ._launch import uid_of
 from ._lease import LoopLease, forget_in_child
 from ._listener import ThreadListener
 from ._logfile import LogFile
-from ._resolve import renewed, resolve
+from ._resolve import diagnosed, renewed, resolve
 from ._routes import Routes
 from ._running import Running, RunningTrees
 from ._usage import UsageMeter
@@ -64,7 +65,9 @@ class SubprocessBackend(Backend):
         self._sink: Sink | None = None
         self._running: dict[Key, Running] = {}
         self._floods = Floods(self._reactor)
+        self._read_pipe = CALLS.reader()
         self._meter = UsageMeter()
+        self._ids = identities()
         self._chance = random.Random()  # noqa: S311 - jitter is no secret
         self._is_closed = self._is_emptied = self._is_over = False
         _live.add(self)
@@ -131,7 +134,7 @@ class SubprocessBackend(Backend):
 
     def new_id(self) -> str:
         """See Backend."""
-        return uuid.UUID(bytes=os.urandom(16)).hex
+        return next(self._ids)
 
     def chance(self) -> float:
         """See Backend."""
@@ -225,6 +228,9 @@ class SubprocessBackend(Backend):
 
     def held_failed(self, key: Key, error: StartError) -> None:
         """See Holding."""
+        running = self._running.get(key)
+        if running is not None:
+            error = diagnosed(running.plan, error)
         self._drop(key)
         self.sink.start_failed(key, error)
 
@@ -268,7 +274,7 @@ class SubprocessBackend(Backend):
         if running is None or fd is None:
             return 0
         try:
-            data = os.read(fd, self._floods.most(fd, _MOST_AT_ONCE))
+            data = self._read_pipe(fd, self._floods.most(fd, _MOST_AT_ONCE))
         except BlockingIOError:
             return 0
         except OSError:
@@ -300,7 +306,7 @@ class SubprocessBackend(Backend):
     def _close_pipe(self, fd: int) -> None:
         self._floods.forget(fd)
         self._reactor.unregister(fd)
-        os.close(fd)
+        CALLS.close(fd)
 
     def _drop(self, key: Key) -> None:
         running = self._running.pop(key, None)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from ._calls import CALLS
 from ._holds import Reactor
 from ._members import start_of
 from ._setup import host_facts
@@ -89,7 +90,7 @@ class Keeper:
     ) -> None:  # fmt: skip
         self._reactor, self._tell, self._lost = reactor, tell, lost
         self._waiting: deque[tuple[bytes, int | None]] = deque()
-        self._buffer = bytearray(256 * 1024)
+        self._mailbox = CALLS.mailbox(256 * 1024)
         self._base: dict[str, str] = {}
         self.facts: dict[str, Any] = {}
         self.began = host_facts()  # what it, and so its programs, inherit
@@ -169,7 +170,7 @@ class Keeper:
             data, fd = self._waiting[0]
             try:
                 if fd is None:
-                    self._socket.send(data)
+                    CALLS.send(self._socket, data)
                 else:
                     socket.send_fds(self._socket, [data], [fd])
                     os.close(fd)
@@ -188,31 +189,22 @@ class Keeper:
 
     def _listen(self) -> None:
         try:
-            size, more, flags, _ = self._socket.recvmsg_into(
-                [self._buffer], socket.CMSG_SPACE(256 * 4)
-            )
+            data, fds, flags = self._mailbox.receive(self._socket)
         except BlockingIOError:
             return
         except OSError:
-            size, more, flags = 0, [], 0
-        fds: list[int] = []
-        for level, kind, content in more:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds += [
-                    int.from_bytes(content[i : i + 4], sys.byteorder)
-                    for i in range(0, len(content) - 3, 4)
-                ]
-        if size == 0:
+            data, fds, flags = memoryview(b""), [], 0
+        if not data:
             self._end("the keeper has ended")
             return
         self._heard = True
         try:
-            for fact in _facts(self._buffer[:size], flags):
+            for fact in _facts(data, flags):
                 self._hear(fact, fds)
         except Exception as e:  # noqa: BLE001 - whatever it said: it is believed no more
             self._end(f"the keeper answered nonsense: {e!r}"[:200])
         for fd in fds:
-            os.close(fd)
+            CALLS.close(fd)
 
     def _hear(self, fact: Any, fds: list[int]) -> None:
         if fact[0] == words.PONG:
@@ -244,7 +236,8 @@ class Keeper:
         if self._silent > _MOST_SILENT_TICKS:
             self._end("the keeper did not answer for 5 s")
             return
-        self._continue_if_stopped()
+        if self._silent > 1:  # not at the first: it may be about to answer, and a look has a price
+            self._continue_if_stopped()
         try:
             self._socket.send(marshal.dumps((words.PING,)))
         except OSError:
@@ -308,7 +301,7 @@ class Keeper:
         self.process.returncode = 0  # the parent's child: not to be waited for here
 
 
-def _facts(data: bytearray, flags: int) -> Any:
+def _facts(data: memoryview, flags: int) -> Any:
     if flags & socket.MSG_TRUNC:
         raise ValueError("a message of more than there may be")
     return marshal.loads(data)  # noqa: S302 - our own keeper's

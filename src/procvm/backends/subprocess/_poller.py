@@ -6,6 +6,8 @@ import os
 import select
 from typing import Protocol
 
+from ._calls import CALLS
+
 __all__ = ["Poller", "make_poller"]
 
 
@@ -40,18 +42,21 @@ class EpollPoller:
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._event, select.EPOLLIN | select.EPOLLET)
 
+        self._glance = CALLS.glance(self._epoll)
+
     def add(self, fd: int) -> None:
-        self._epoll.register(fd, select.EPOLLIN)
+        CALLS.watch(self._epoll, fd)
 
     def remove(self, fd: int) -> None:
-        self._epoll.unregister(fd)
+        CALLS.unwatch(self._epoll, fd)
 
     def wait(self, timeout: float | None) -> list[int]:
         own = self._event
-        return [fd for fd, _ in self._epoll.poll(timeout) if fd != own]
+        found = self._glance() or [fd for fd, _ in self._epoll.poll(timeout)]
+        return [fd for fd in found if fd != own]
 
     def wake(self) -> None:
-        os.eventfd_write(self._event, 1)
+        CALLS.wake(self._event)
 
     def close(self) -> None:
         self._epoll.close()

@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import stat
+import time
 
 import attrs
 
@@ -22,42 +23,80 @@ from ._environment import search_path_of
 from ._errors import start_error
 from ._hints import hint_of
 
-__all__ = ["renewed", "resolve"]
+__all__ = ["diagnosed", "renewed", "resolve"]
 
 _FIRST_BYTES = 256
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+_REMEMBERED_FOR = 1.0  # seconds
+_MOST_REMEMBERED = 256
+_remembered: dict[tuple[str, str | None, str], tuple[float, str]] = {}
 
 
 def resolve(config: VMConfig, base: str) -> Plan:
     """Return the directory and the file that ``config`` names, or raise a StartError.
 
-    Every system call hands over the interpreter lock, which costs 5 ms beside a thread that
-    computes: so there are few.
+    Every look may hand over the interpreter lock, which costs 5 ms beside a thread that computes
+    (and none may keep it: a file system may hang). So where a binary was found a moment ago it is
+    not looked for again; when it has gone since, the kernel tells at the start.
     """
     path = base if config.path == "." else os.path.join(base, config.path)  # noqa: PTH118 - an absolute path stays itself
-    plan, found = Plan(config, base, directory=path), None
-    mode = _mode_of(path, plan)
-    if stat.S_ISDIR(mode):
-        if not os.access(path, os.X_OK):
-            why = f"the directory {path!r} may not be entered"
-            raise start_error(
-                WorkingDirectoryError, why, plan, path=path, step="directory", number=errno.EACCES
-            )
+    file = _recalled(path, config)
+    plan = Plan(config, base, file, path)
+    if not file:
+        plan = _looked_up(plan)
+    _check_log(plan)
+    _check_user(plan)
+    return plan
+
+
+def diagnosed(plan: Plan, error: StartError) -> StartError:
+    """Return why a start failed, as a look tells now; ``error`` when it tells nothing."""
+    if not isinstance(error, (NotExecutableError, ProgramNotFoundError, WorkingDirectoryError)):
+        return error
+    _remembered.clear()
+    try:
+        resolve(plan.config, plan.base)
+    except StartError as e:
+        return e
+    return error
+
+
+def _key_of(path: str, config: VMConfig) -> tuple[str, str | None, str]:
+    return path, search_path_of(config), config.command[0]
+
+
+def _recalled(path: str, config: VMConfig) -> str:
+    until, file = _remembered.get(_key_of(path, config), (0.0, ""))
+    return file if time.monotonic() < until else ""
+
+
+def _remember(plan: Plan) -> None:
+    if len(_remembered) >= _MOST_REMEMBERED:
+        _remembered.clear()
+    until = time.monotonic() + _REMEMBERED_FOR
+    _remembered[_key_of(plan.directory, plan.config)] = (until, plan.executable)
+
+
+def _looked_up(plan: Plan) -> Plan:
+    path, config, found = plan.directory, plan.config, None
+    is_directory = _is_directory(path, plan)
+    if is_directory:
         file, found = _look_up(plan)
         plan = attrs.evolve(plan, executable=file)
     else:
         if config.command[0].startswith("-"):
             why = "path names a program, and command is its whole argv: begin with its name"
             raise ConfigError("command", config.command[0], why)
-        plan = attrs.evolve(plan, executable=path, directory=base)
-    _check_file(plan, found)
-    _check_log(plan)
-    _check_user(plan)
+        plan = attrs.evolve(plan, executable=path, directory=plan.base)
+    if _check_file(plan, found) and is_directory:
+        _remember(plan)
     return plan
 
 
 def renewed(plan: Plan) -> Plan:
     """Return ``plan`` when its program is still there to be run, else what is found now."""
+    if plan.executable == _recalled(plan.directory, plan.config):
+        return plan
     try:
         _check_file(plan)
     except StartError:
@@ -65,14 +104,27 @@ def renewed(plan: Plan) -> Plan:
     return plan
 
 
-def _mode_of(path: str, plan: Plan) -> int:
+def _is_directory(path: str, plan: Plan) -> bool:
+    """Tell whether it is one and may be entered, or else is a file; anything else is an error."""
     try:
-        return os.stat(path).st_mode  # noqa: PTH116 - errors are wanted raw
+        os.stat(os.path.join(path, "."))  # noqa: PTH116, PTH118 - one look for both
+    except OSError:
+        pass
+    else:
+        return True
+    try:
+        is_directory = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - errors are wanted raw
     except OSError as e:
         why = f"path {path[:200]!r}: {e.strerror}{hint_of(plan.config.path)}"
         raise start_error(
             WorkingDirectoryError, why, plan, path=path, step="directory", number=e.errno
         ) from e
+    if is_directory:
+        why = f"the directory {path!r} may not be entered"
+        raise start_error(
+            WorkingDirectoryError, why, plan, path=path, step="directory", number=errno.EACCES
+        )
+    return False
 
 
 def _look_up(plan: Plan) -> tuple[str, os.stat_result | None]:
@@ -84,10 +136,14 @@ def _look_up(plan: Plan) -> tuple[str, os.stat_result | None]:
     folders = (_DEFAULT_PATH if search is None else search).split(":")
     files = [os.path.join(plan.directory, folder, word) for folder in folders]  # noqa: PTH118 - the same
     for file in files:
-        if os.access(file, os.X_OK):
+        try:
             found = os.stat(file)  # noqa: PTH116 - errors are wanted raw
-            if stat.S_ISREG(found.st_mode):
-                return file, found
+        except OSError:
+            continue
+        if stat.S_ISREG(found.st_mode) and (
+            _is_binary(file, _identity(found)) or os.access(file, os.X_OK)
+        ):
+            return file, found
     for file in files:
         if os.path.isfile(file):  # noqa: PTH113 - text in, text out
             return file, None  # it may not be executed, and that is told
@@ -95,8 +151,15 @@ def _look_up(plan: Plan) -> tuple[str, os.stat_result | None]:
     raise start_error(ProgramNotFoundError, why, plan, path=word, number=errno.ENOENT)
 
 
-def _check_file(plan: Plan, found: os.stat_result | None = None) -> None:
-    """Raise unless ``plan.executable`` can be run; ``found``: what is known of it already."""
+def _identity(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _check_file(plan: Plan, found: os.stat_result | None = None) -> bool:
+    """Raise unless ``plan.executable`` can be run, and tell whether it is a binary for certain.
+
+    ``found`` is what is known of it already.
+    """
     file = plan.executable
     try:
         found = found or os.stat(file)  # noqa: PTH116 - errors are wanted raw
@@ -109,17 +172,17 @@ def _check_file(plan: Plan, found: os.stat_result | None = None) -> None:
     if not stat.S_ISREG(found.st_mode):
         why = f"{file!r} is no regular file"
         raise start_error(NotExecutableError, why, plan, path=file, number=errno.EACCES)
-    this = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    if _is_binary(file, this):
-        return
+    if _is_binary(file, _identity(found)):
+        return True
     if not os.access(file, os.X_OK):
         why = f"{file!r} is not executable: chmod +x, or name its interpreter"
         raise start_error(NotExecutableError, why, plan, path=file, number=errno.EACCES)
     try:
         first = _first_bytes(file)
     except OSError:
-        return  # executable and not readable: the kernel will tell
+        return False  # executable and not readable: the kernel will tell
     _check_first_bytes(plan, first)
+    return False
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,0 +1,120 @@
+"""A binary that was found a moment ago is not looked for again: what changed meanwhile is told."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from procvm import (
+    NotExecutableError,
+    ProgramNotFoundError,
+    StartError,
+    SubprocessBackend,
+    VMConfig,
+    VMManager,
+    WorkingDirectoryError,
+)
+from procvm.backends.subprocess import _resolve
+
+
+@pytest.fixture(autouse=True)
+def long_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_resolve, "_REMEMBERED_FOR", 3600.0)
+    _resolve._remembered.clear()
+
+
+@pytest.fixture(params=["tree", "group"])
+def manager(request: pytest.FixtureRequest) -> Iterator[VMManager]:
+    with VMManager(SubprocessBackend(request.param)) as made:
+        yield made
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A directory with a binary of one's own in it."""
+    (tmp_path / "home" / "bin").mkdir(parents=True)
+    shutil.copy(shutil.which("sleep") or "", tmp_path / "home" / "bin" / "napper")
+    return tmp_path / "home"
+
+
+def config_of(home: Path, command: str = "napper 1000") -> VMConfig:
+    return VMConfig("vm", command, path=str(home), env={"PATH": f"{home}/none:{home}/bin"})
+
+
+def overwrite(program: Path, content: str) -> None:
+    program.unlink()  # one that runs may not be written to
+    program.write_text(content)
+    program.chmod(0o755)
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], type[StartError]]] = {
+    "gone": (lambda home: (home / "bin" / "napper").unlink(), ProgramNotFoundError),
+    "not executable": (lambda home: (home / "bin" / "napper").chmod(0o644), NotExecutableError),
+    "a text": (lambda home: overwrite(home / "bin" / "napper", "sleep 1"), NotExecutableError),
+    "without interpreter": (
+        lambda home: overwrite(home / "bin" / "napper", "#!/not/there\n"), ProgramNotFoundError,
+    ),
+    "moved": (lambda home: home.rename(home.parent / "away"), WorkingDirectoryError),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["napper 1000", "bin/napper 1000"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_binary_that_changed_since_is_told_as_at_the_first_look(
+    manager: VMManager, home: Path, change: str, command: str
+) -> None:
+    act, kind = CHANGES[change]
+    manager.remove(manager.allocate(config_of(home, command)))
+    assert _resolve._remembered
+    act(home)
+    with pytest.raises(kind) as told:
+        manager.allocate(config_of(home, command))
+    assert manager.list() == []
+    with pytest.raises(kind) as again:
+        manager.allocate(config_of(home, command))
+    facts = "why", "argv", "directory", "path", "step", "errno"
+    for fact in facts:
+        assert getattr(told.value, fact) == getattr(again.value, fact), fact
+
+
+def test_a_reset_tells_it_as_well(manager: VMManager, home: Path) -> None:
+    manager.allocate(config_of(home))
+    (home / "bin" / "napper").unlink()
+    with pytest.raises(ProgramNotFoundError, match="no program 'napper' on the VM's own PATH"):
+        manager.reset("vm")
+    assert manager.get("vm").state == "failed"
+
+
+def test_another_directory_or_path_is_another_look(manager: VMManager, home: Path) -> None:
+    first = manager.allocate(config_of(home))
+    (home / "none").mkdir()
+    newer = Path(shutil.copy(home / "bin" / "napper", home / "none" / "napper"))
+    manager.remove(first)
+    config = VMConfig("vm", "napper 1000", path=str(home), env={"PATH": f"{home}/none"})
+    assert Path(f"/proc/{manager.allocate(config).pid}/exe").readlink() == newer
+
+
+def test_a_script_is_looked_at_each_time(manager: VMManager, home: Path) -> None:
+    overwrite(home / "bin" / "napper", "#!/bin/sh\nexec sleep 1000\n")
+    manager.remove(manager.allocate(config_of(home)))
+    assert not _resolve._remembered
+
+
+def test_the_memory_is_short_and_bounded(
+    manager: VMManager, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_resolve, "_REMEMBERED_FOR", 0.0)
+    manager.remove(manager.allocate(config_of(home)))
+    (home / "none").mkdir()
+    newer = Path(shutil.copy(home / "bin" / "napper", home / "none" / "napper"))
+    vm = manager.allocate(config_of(home))
+    assert Path(f"/proc/{vm.pid}/exe").readlink() == newer
+    monkeypatch.setattr(_resolve, "_MOST_REMEMBERED", 2)
+    for number in range(5):
+        place = home / str(number)
+        place.mkdir()
+        manager.allocate(VMConfig(f"vm{number}", "sleep 1000", path=str(place)))
+    assert len(_resolve._remembered) <= 2
