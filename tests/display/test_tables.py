@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -23,6 +24,14 @@ from procvm import (
     VMManager,
     VMState,
 )
+from procvm.display import MOST_ROWS
+
+
+def pretty(shown: Any) -> str:
+    """What IPython's terminal prints."""
+    parts: list[str] = []
+    shown._repr_pretty_(SimpleNamespace(text=parts.append), False)
+    return "".join(parts)
 
 
 @pytest.fixture
@@ -177,6 +186,22 @@ def test_a_list_of_vms_or_events_is_one_table_and_a_list_like_any_other() -> Non
         assert one[0] == plain[0]
         assert one[-1:] == plain[-1:]
         assert "two" in page(one[-1:]._repr_html_()).text
+
+
+def test_in_a_terminal_each_is_a_line_and_of_many_the_last() -> None:
+    backend = FakeBackend()
+    written = [(0.0, "stdout", f"line {number}\n") for number in range(3000)]
+    backend.program("vm", FakeProgram(output=written))
+    with VMManager(backend) as manager:
+        manager.allocate(VMConfig("vm", "x"))
+        backend.advance(1)
+        lines = pretty(manager.logs("vm")).split("\n")
+        assert lines[0] == f"... and {3000 - MOST_ROWS} before these"
+        assert lines[-1] == "line 2999"
+        assert len(lines) == MOST_ROWS + 1
+        assert pretty(manager.list()) == "vm is running as process 4194306"
+        assert pretty(manager.history()[:1]).startswith("vm: allocated - to run 'x'")
+        assert pretty(manager.logs("vm", tail=0)) == "[]"
 
 
 def test_output_is_one_table_of_the_last_lines_as_they_were_written() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from procvm import (
     AsyncVMManager,
@@ -72,6 +74,26 @@ def test_a_line_without_end_comes_in_pieces() -> None:
         book.add(1, "stdout", 1.0, b"x" * 2**20)
     assert sum(len(line.text) for line in book.lines()) == 3 * 2**20
     assert max(len(line.text) for line in book.lines()) <= 2**21
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 2),
+            st.sampled_from(["stdout", "stderr"]),
+            st.lists(st.sampled_from([b"\n", b"\r", b"a", "ä".encode()[:1], "ä".encode()[1:]])),
+        ),
+        max_size=12,
+    ),
+    st.integers(0, 12),
+)
+def test_the_last_lines_are_the_last_of_all_lines(
+    written: list[tuple[int, str, list[bytes]]], tail: int
+) -> None:
+    book = LogBook(1000)
+    for at, (generation, stream, parts) in enumerate(sorted(written, key=lambda row: row[0])):
+        book.add(generation, stream, float(at), b"".join(parts))
+    assert book.lines(tail) == book.lines()[len(book.lines()) - min(tail, len(book.lines())) :]
 
 
 def test_tail_gives_the_last_lines() -> None:

@@ -106,10 +106,34 @@ class LogBook:
 
     def lines(self, tail: int | None = None) -> list[LogLine]:
         """Return what is kept, as lines; ``tail`` the last ones alone."""
-        found = parsed(self.chunks_after(0))
+        chunks = self.chunks_after(0)
         if tail is None:
-            return found
-        return found[-tail:] if tail > 0 else []
+            return parsed(chunks)
+        return last_of(chunks, tail) if tail > 0 else []
+
+
+def last_of(chunks: list[Chunk], tail: int) -> list[LogLine]:
+    """Return the last ``tail`` lines of ``chunks``, without a look at most of what is before."""
+    begin, ends = len(chunks), 0
+    while begin and ends < tail:
+        begin -= 1
+        ends += chunks[begin].data.count(b"\n")
+    return parsed([*_open_at(chunks[:begin]), *chunks[begin:]])[-tail:]
+
+
+def _open_at(chunks: list[Chunk]) -> list[Chunk]:
+    """Return what each stream has written since its last end of line, oldest stream first."""
+    streams = dict.fromkeys((chunk.generation, chunk.stream) for chunk in chunks)
+    ended: set[tuple[int, str]] = set()
+    left: list[Chunk] = []
+    for chunk in reversed(chunks):
+        key = (chunk.generation, chunk.stream)
+        if key not in ended:
+            _, end, rest = chunk.data.rpartition(b"\n")
+            left.append(chunk._replace(data=rest))
+            if end:
+                ended.add(key)
+    return [Chunk(0, *stream, 0.0, b"", 0) for stream in streams] + left[::-1]
 
 
 def parsed(chunks: Iterable[Chunk]) -> list[LogLine]:

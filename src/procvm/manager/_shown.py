@@ -33,6 +33,14 @@ class Shown(list[T]):
         found: Any = super().__getitem__(at)
         return type(self)(found) if isinstance(at, slice) else found
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's
+        """Show it in IPython's terminal: each in a line of its own, the last ones of many."""
+        from ..display import MOST_ROWS  # noqa: PLC0415 - only IPython needs it
+
+        left = len(self) - MOST_ROWS
+        lines = [f"... and {left} before these"] if left > 0 else []
+        printer.text("\n".join([*lines, *map(str, self[-MOST_ROWS:])]) or "[]")
+
 
 class VMs(Shown[VM]):
     """VMs that a notebook shows as one table."""
