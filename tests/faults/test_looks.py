@@ -1,4 +1,4 @@
-"""A binary that was found a moment ago is not looked for again: what changed meanwhile is told."""
+"""What is known from a moment ago is not looked for again; what has changed meanwhile is told."""
 
 from __future__ import annotations
 
@@ -118,3 +118,20 @@ def test_the_memory_is_short_and_bounded(
         place.mkdir()
         manager.allocate(VMConfig(f"vm{number}", "sleep 1000", path=str(place)))
     assert len(_resolve._remembered) <= 2
+
+
+def test_the_environment_is_the_host_s_of_that_moment(
+    manager: VMManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echo = ["sh", "-c", 'echo "<$PROCVM_WORD>"; exec sleep 1000']
+    for number, word in enumerate(["one", "two", "ä\udcff", None, "three"]):
+        if word is None:
+            monkeypatch.delenv("PROCVM_WORD")
+        else:
+            monkeypatch.setenv("PROCVM_WORD", word)
+        name = f"vm{number}"
+        manager.allocate(
+            VMConfig(name, echo, inherit_env=number % 2 == 0 or ["PROCVM_WORD", "PATH"])
+        )
+        line = str(next(manager.follow(name)))
+        assert line == f"<{word or ''}>".replace("\udcff", "\ufffd")

@@ -169,7 +169,10 @@ class Limits:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is limited."""
-        return self == Limits()
+        return self == _UNLIMITED
+
+
+_UNLIMITED = Limits()
 
 
 def _log_file(value: Any) -> str | None:

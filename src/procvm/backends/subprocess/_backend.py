@@ -220,11 +220,12 @@ class SubprocessBackend(Backend):
         """See Holding."""
         running = self._running[key]
         running.pid = pid
-        for stream, fd in (("stdout", stdout), ("stderr", stderr)):
-            running.pipes[stream] = fd
-            self._reactor.register(fd, partial(self._read, key, stream))
-        self.sink.started(key, pid)
-        self._listen_to(key, running)
+        running.pipes.update(stdout=stdout, stderr=stderr)
+        self.sink.started(key, pid)  # first: whoever waits for it may go on meanwhile
+        if self._running.get(key) is running:
+            for stream, fd in running.pipes.items():
+                self._reactor.register(fd, partial(self._read, key, stream))
+            self._listen_to(key, running)
 
     def held_failed(self, key: Key, error: StartError) -> None:
         """See Holding."""

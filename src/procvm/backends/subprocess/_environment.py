@@ -11,20 +11,41 @@ __all__ = ["environment_of", "search_path_of"]
 
 _NEVER = ("NOTIFY_SOCKET",)
 _NEVER_PREFIXES = ("LISTEN_", "WATCHDOG_")
+_last: tuple[dict[bytes, bytes], dict[str, str]] = ({}, {})
 
 
 def environment_of(config: VMConfig, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return what is inherited of the host's, the config's and ``more`` laid over it."""
-    if config.inherit_env is True:
-        base = dict(os.environ)
-    elif config.inherit_env is False:
-        base = {}
-    else:
-        base = {name: os.environ[name] for name in config.inherit_env if name in os.environ}
+    wanted = config.inherit_env
+    base: Mapping[str, str] = {} if wanted is False else _inherited()
+    if not isinstance(wanted, bool):
+        base = {name: base[name] for name in wanted if name in base}
+    return {**base, **config.env, **(more or {})}
+
+
+def _inherited() -> Mapping[str, str]:
+    """Return all of the host's that is for its programs; made anew when it has changed.
+
+    ``os.environ`` decodes each name and value at each look, which is half the price of a start's
+    preparation; its own dict of bytes tells at once whether it is the same.
+    """
+    global _last  # noqa: PLW0603 - it is the process's, as the environment is
+    raw: dict[bytes, bytes] | None = getattr(os.environ, "_data", None)
+    if raw is None:
+        return _filtered(dict(os.environ))
+    then, made = _last
+    if raw != then:
+        then = raw.copy()
+        made = _filtered({os.fsdecode(name): os.fsdecode(then[name]) for name in then})
+        _last = then, made
+    return made
+
+
+def _filtered(base: dict[str, str]) -> dict[str, str]:
     for name in list(base):  # what systemd said to the host is not for its programs
         if name in _NEVER or name.startswith(_NEVER_PREFIXES):
             del base[name]
-    return {**base, **config.env, **(more or {})}
+    return base
 
 
 def search_path_of(config: VMConfig) -> str | None:

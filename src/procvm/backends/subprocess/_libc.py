@@ -15,8 +15,9 @@ from ._calls import FDS_IN_ONE, Mailbox
 __all__ = ["LibcCalls"]
 
 _ADD, _DEL = 1, 2  # epoll_ctl(2)
-# struct epoll_event is packed on x86-64 alone; its data, a union of 8 bytes, begins with our fd.
-_EVENT = struct.Struct("=Ii4x" if os.uname().machine == "x86_64" else "=I4xi4x")
+# struct epoll_event is packed on x86-64; its data, a union of 8 bytes, begins with our fd.
+_IS_PACKED = os.uname().machine == "x86_64" or struct.calcsize("@IQ") == struct.calcsize("=IQ")
+_EVENT = struct.Struct("=Ii4x" if _IS_PACKED else "=I4xi4x")
 _MOST_EVENTS = 64
 _MOST_READ = 4096  # with the lock kept
 _CMSG = struct.Struct("@Nii")  # struct cmsghdr: its length, level and type
@@ -125,7 +126,10 @@ class _Glance:
         self._at = ctypes.addressof(self._events)
 
     def __call__(self) -> list[int]:
-        count = _epoll_wait(self._epoll.fileno(), self._at, _MOST_EVENTS, 0)
+        try:
+            count = _epoll_wait(self._epoll.fileno(), self._at, _MOST_EVENTS, 0)
+        except InterruptedError:
+            return []
         size = _EVENT.size
         return [_EVENT.unpack_from(self._events, size * i)[1] for i in range(count)]
 
