@@ -223,7 +223,8 @@ def pytest_runtest_makereport(
         watch = item.config.stash.get(_WATCH, None)
         if watch is not None and watch.session_manager is not None and _SESSION in _names(item):
             seen.append((_SESSION, watch.session_manager, item.stash[_BEGAN]))
-        several = [(name, manager, _seen(manager, since)) for name, manager, since in seen]
+        failed = getattr(call.excinfo and call.excinfo.value, "vm_id", None)
+        several = [(name, manager, _seen(manager, since, failed)) for name, manager, since in seen]
         is_one = sum(bool(vms) for _, _, vms in several) <= 1
         for name, manager, vms in several:
             whose = "" if is_one else f" of {name}"
@@ -237,10 +238,18 @@ def _names(item: pytest.Item) -> set[str]:
     return {*getattr(item, "fixturenames", ()), *getattr(request, "fixturenames", ())}
 
 
-def _seen(manager: VMManager, since: float) -> list[VM]:
-    """Return the VMs of a manager, and those that were removed since, as they were last."""
+def _seen(manager: VMManager, since: float, failed: str | None) -> list[VM]:
+    """Return the VMs of a manager, and those that were removed since, as they were last.
+
+    ``failed`` is the one that the error names: a fixture's failure is told to each test that
+    needs it, also long after its VM was removed.
+    """
     last = {event.vm.vm_id: event for event in manager.history()}
-    return [e.vm for e in last.values() if e.kind != "removed" or e.at >= since]
+    return [
+        event.vm
+        for vm_id, event in last.items()
+        if event.kind != "removed" or event.at >= since or vm_id == failed
+    ]
 
 
 def _section(manager: VMManager, vm: VM, whose: str) -> tuple[str, str]:

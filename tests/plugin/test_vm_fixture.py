@@ -66,6 +66,32 @@ def test_what_cannot_be_started_shows_its_last_lines(pytester: pytest.Pytester, 
     result.stdout.fnmatch_lines(["*VM web: removed*code 1*", "*cannot-bind*"])
 
 
+def test_each_test_that_needs_what_cannot_be_started_is_told_why(
+    pytester: pytest.Pytester, run: Run
+) -> None:
+    pytester.makeconftest(
+        """
+        from procvm import VMConfig, probes
+        from procvm.testing import vm_fixture
+
+        command = ["sh", "-c", "echo cannot-bind; exit 1"]
+        web = vm_fixture("web", VMConfig("web", command, ready=probes.tcp(9)), scope="session")
+        """
+    )
+    pytester.makepyfile(
+        """
+        def test_one(web): pass
+        def test_two(web): pass
+        def test_another(vm_manager_session): assert False
+        """
+    )
+    result = run()
+    result.assert_outcomes(errors=2, failed=1)
+    text = result.stdout.str()
+    assert text.count("- VM web: removed, exited with code 1") == 2
+    assert text.count("\nstdout: cannot-bind\n") == 2
+
+
 def test_a_config_may_depend_on_other_fixtures(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makeconftest(
         """
