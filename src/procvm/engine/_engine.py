@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -62,6 +63,14 @@ __all__ = ["Engine"]
 
 _log = logging.getLogger("procvm")
 _REMEMBERED = 100
+
+
+def _note(event: VMEvent) -> None:
+    with contextlib.suppress(Exception):  # a filter of the host's that raises is no reason
+        _log.info(
+            "%s: %s %s", event.kind, event.vm.name, event.detail,
+            extra={"vm_id": event.vm.vm_id, "vm_name": event.vm.name, "kind": event.kind},
+        )  # fmt: skip
 
 
 class Engine:
@@ -325,10 +334,7 @@ class Engine:
         for listener in self.listeners:
             listener.put(event)
         if _log.isEnabledFor(logging.INFO):
-            _log.info(
-                "%s: %s %s", event.kind, event.vm.name, event.detail,
-                extra={"vm_id": event.vm.vm_id, "vm_name": event.vm.name, "kind": event.kind},
-            )  # fmt: skip
+            _note(event)
 
     _acts: ClassVar[dict[type[Effect], Callable[[Engine, Entry, Any], None]]] = {
         Spawn: _spawn, Stop: _stop, Watch: _watch, Quiet: _quiet,
@@ -359,7 +365,7 @@ class Engine:
                 where = vm.vm_id, vm.name, vm.state.value, vm.reason
                 logs = last_lines(log, vm.generation)
                 ticket.fail(UnreachableStateError(*where, vm.exit, logs))
-        except Exception as e:  # noqa: BLE001 - the caller's own predicate failed: it is told so
+        except BaseException as e:  # noqa: BLE001 - the caller's own predicate failed: it is told so
             ticket.fail(e)
 
     # --- any thread --------------------------------------------------------------------

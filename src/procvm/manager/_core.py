@@ -107,10 +107,22 @@ class Core:
         made, plan = self._looked_at(config)
         ticket = Ticket(self.backend, "allocate")
         try:
-            self.backend.post(lambda: self.engine.allocate(ticket, made, plan))
+            self.post(ticket, lambda: self.engine.allocate(ticket, made, plan))
         except StartError as e:  # no loop could be had
             raise attrs.evolve(e, name=made.name, argv=made.command) from e.__cause__
         return ticket
+
+    def post(self, ticket: Ticket, call: Callable[[], None]) -> None:
+        """Post what is to settle ``ticket``; should it fail by itself, the caller is told."""
+
+        def perform() -> None:
+            try:
+                call()
+            except Exception as e:
+                ticket.fail(e)
+                raise
+
+        self.backend.post(perform)
 
     def _looked_at(self, config: VMConfig | Mapping[str, Any]) -> tuple[VMConfig, Plan]:
         self.check("allocate")
@@ -164,7 +176,7 @@ class Core:
         name = self.name_of(vm)
         event = Remove(grace) if verb == "remove" else Reset(grace)
         ticket = Ticket(self.backend, verb)
-        self.backend.post(lambda: self.engine.request(ticket, name, event))
+        self.post(ticket, lambda: self.engine.request(ticket, name, event))
         return ticket
 
     def wait(self, vm: Any, wants: Callable[[VM], bool]) -> Ticket:
@@ -173,7 +185,7 @@ class Core:
         name = self.name_of(vm)
         ticket = Ticket(self.backend, "wait")
         ticket.wants = wants
-        self.backend.post(lambda: self.engine.wait(ticket, name))
+        self.post(ticket, lambda: self.engine.wait(ticket, name))
         return ticket
 
     def overdue(self, vm_id: str, limit: float | None, wanted: object) -> WaitTimeoutError:

@@ -267,7 +267,7 @@ class VMManager:
         sent, name = signal_number(number), self._core.name_of(vm)
         ticket = Ticket(self._core.backend, "signal")
         engine = self._core.engine
-        self._core.backend.post(lambda: engine.signal(ticket, name, sent, to))
+        self._core.post(ticket, lambda: engine.signal(ticket, name, sent, to))
         return ticket
 
     def logs(self, vm: VM | str, *, tail: int | None = None) -> builtins.list[LogLine]:

@@ -198,10 +198,8 @@ class SubprocessBackend(Backend):
         def accepts(pid: int, uid: int) -> bool:
             """Hear the VM's own tree, and of the dead those who ran as its user.
 
-            A one-shot child of a script (systemd-notify, without its barrier) is often dead and
-            collected when its message is read, and then nothing tells whose it was. systemd
-            drops these messages, a well-known trap. Here only its tree is told this socket's
-            name, and who else runs as its user may do worse to it than say READY=1.
+            A one-shot child (systemd-notify) is often dead when its message is read, and nothing
+            tells whose it was. Only its tree is told this name, and its user may do worse to it.
             """
             verdict = self._holder.owns(key, pid)
             return uid == user if verdict is None else verdict
@@ -223,14 +221,16 @@ class SubprocessBackend(Backend):
         running.pipes.update(stdout=stdout, stderr=stderr)
         self.sink.started(key, pid)  # first: whoever waits for it may go on meanwhile
         if self._running.get(key) is running:
-            for stream, fd in running.pipes.items():
-                self._reactor.register(fd, partial(self._read, key, stream))
+            try:
+                for stream, fd in running.pipes.items():
+                    self._reactor.register(fd, partial(self._read, key, stream))
+            except OSError as e:  # epoll(7): max_user_watches
+                self.sink.warned(key, f"its output is read at its end alone: {e.strerror}")
             self._listen_to(key, running)
 
     def held_failed(self, key: Key, error: StartError) -> None:
         """See Holding."""
-        running = self._running.get(key)
-        if running is not None:
+        if (running := self._running.get(key)) is not None:
             error = diagnosed(running.plan, error)
         self._drop(key)
         self.sink.start_failed(key, error)

@@ -43,7 +43,8 @@ def _inherited() -> Mapping[str, str]:
 
 def _filtered(base: dict[str, str]) -> dict[str, str]:
     for name in list(base):  # what systemd said to the host is not for its programs
-        if name in _NEVER or name.startswith(_NEVER_PREFIXES):
+        is_odd = not name or "=" in name  # which execve passes on, and posix_spawn refuses
+        if is_odd or name in _NEVER or name.startswith(_NEVER_PREFIXES):
             del base[name]
     return base
 

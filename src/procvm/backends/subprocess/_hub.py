@@ -12,18 +12,6 @@ from .keeper import _words as words
 
 __all__ = ["KeeperHub", "Member"]
 
-_NUMBER = (int, type(None))
-_SHAPES: dict[str, tuple[type | tuple[type, ...], ...]] = {  # what follows the word of a fact
-    words.STARTED: (int, int, _NUMBER), words.FAILED: (int, int, str),
-    words.ENDED: (int, _NUMBER, _NUMBER, bool), words.GONE: (int,), words.SURVIVED: (int, tuple),
-}  # fmt: skip
-
-
-def _check(fact: tuple[Any, ...]) -> None:
-    shape = _SHAPES[fact[0]]
-    if len(fact) != len(shape) + 1 or not all(map(isinstance, fact[1:], shape)):
-        raise ValueError(f"no fact: {fact!r}"[:100])
-
 
 class Member(Protocol):
     """Whoever has trees with the keeper: one holder for each backend."""
@@ -88,7 +76,6 @@ class KeeperHub:
             for member in tuple(self._members):
                 member.greeted(fact[2])
             return
-        _check(fact)
         owner = self._whose.get(fact[1])
         if owner is not None:
             owner.heard(fact, fds)

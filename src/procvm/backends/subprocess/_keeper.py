@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import logging
 import marshal
 import os
 import signal as signals
@@ -17,6 +19,7 @@ from types import CodeType
 from typing import Any
 
 from ._calls import CALLS
+from ._facts import decoded
 from ._holds import Reactor
 from ._members import start_of
 from ._setup import host_facts
@@ -42,10 +45,13 @@ for name, body in marshal.loads(code):
     exec(body, module.__dict__)
 sys.modules["keeper._program"].run(int(sys.argv[1]), int(sys.argv[2]))
 """
+_log = logging.getLogger("procvm")
 _HOME = str(Path(sys.executable).resolve().parent) if sys.executable else "/"
 _RETRY = 0.002
-_FACTS = ("subreaper", "tag", "pidfd", "children", "base", "outermost")
+_LATER = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
+_NOBODY = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF})
 _TICK, _MOST_SILENT_TICKS = 0.25, 20  # 5 s in which the host itself ran
+_TICKS_TO_GREET = 40  # an interpreter is to be loaded
 _LATE = 0.5  # a tick that comes so late says that the host did not run
 _OWN_BITS = 30  # below them a tag tells trees and inner keepers apart, above them keepers
 _ended_tags: set[int] = set()
@@ -98,7 +104,7 @@ class Keeper:
         self._is_over = False
         self._heard = True
         self._silent = 0
-        self._is_ticking = False
+        self._is_ticking = self._is_retrying = False
         self._is_named = True
         self._start()
 
@@ -129,9 +135,14 @@ class Keeper:
             if program >= 0:
                 os.close(program)
         ours.setblocking(False)
-        self.started = start_of(self.process.pid) or 0
-        self._socket = ours
-        self._reactor.register(ours.fileno(), self._listen)
+        self._socket, self._silent = ours, 0
+        try:
+            self.started = start_of(self.process.pid) or 0
+            self._reactor.register(ours.fileno(), self._listen)
+        except OSError:
+            self._end_process()
+            raise
+        self._expect_an_answer()
 
     # --- to the keeper ------------------------------------------------------------------
 
@@ -149,7 +160,7 @@ class Keeper:
             except OSError:
                 os.close(fd)
                 raise
-            data = marshal.dumps((words.BIG,))
+            data = marshal.dumps((words.BIG, request[1]))
         self._waiting.append((data, fd))
         if self.is_up:
             self._flush()
@@ -157,7 +168,10 @@ class Keeper:
     def delta(self, env: dict[str, str]) -> tuple[bool, dict[bytes, bytes]]:
         """Return what is to be laid over the base that the keeper knows; say that one first."""
         if not self._base:
-            self.say((words.BASE, _encoded(env)))
+            encoded = _encoded(env)
+            if len(marshal.dumps((words.BASE, encoded))) > words.LONGEST:
+                return False, encoded
+            self.say((words.BASE, encoded))
             self._base = dict(env)
             return True, {}
         if self._base.keys() <= env.keys():
@@ -166,6 +180,9 @@ class Keeper:
         return False, _encoded(env)
 
     def _flush(self) -> None:
+        if self._is_retrying or not self._waiting:
+            return
+        self._expect_an_answer()
         while self._waiting and not self._is_over:
             data, fd = self._waiting[0]
             try:
@@ -174,16 +191,18 @@ class Keeper:
                 else:
                     socket.send_fds(self._socket, [data], [fd])
                     os.close(fd)
-            except BlockingIOError:
-                self._reactor.call_later(_RETRY, self._flush)
+            except OSError as e:
+                if e.errno in _LATER:
+                    self._is_retrying = True
+                    self._reactor.call_later(_RETRY, self._flush_again)
+                elif e.errno not in _NOBODY:  # that is told by event
+                    self._end(f"the keeper cannot be told anything: {e}")
                 return
-            except OSError:
-                return  # its end is told by event
             self._waiting.popleft()
-            self._heard = False
-        if not self._is_ticking and not self._heard and not self._is_over:
-            self._is_ticking, self._silent = True, 0
-            self._tick_in()
+
+    def _flush_again(self) -> None:
+        self._is_retrying = False
+        self._flush()
 
     # --- from the keeper ----------------------------------------------------------------
 
@@ -199,10 +218,15 @@ class Keeper:
             return
         self._heard = True
         try:
-            for fact in _facts(data, flags):
-                self._hear(fact, fds)
+            facts = decoded(data, flags)
         except Exception as e:  # noqa: BLE001 - whatever it said: it is believed no more
             self._end(f"the keeper answered nonsense: {e!r}"[:200])
+            facts = ()
+        for fact in facts:
+            try:
+                self._hear(fact, fds)
+            except Exception:  # noqa: BLE001 - the host's own failure: the keeper is not to blame
+                _log.exception("procvm: what the keeper told could not be dealt with")
         for fd in fds:
             CALLS.close(fd)
 
@@ -213,14 +237,21 @@ class Keeper:
             self._tell(fact, fds)
             return
         if self.is_up or fact[1] != words.VERSION:
-            raise ValueError("it greets twice, or speaks another version")
-        self.facts = {name: fact[2][name] for name in _FACTS}
+            self._end("the keeper answered nonsense: it greets twice, or speaks another version")
+            return
+        self.facts = {name: fact[2][name] for name in words.ABILITIES}
         self.is_up = True
         self._waiting.appendleft((marshal.dumps((words.HELLO, words.VERSION)), None))
         self._tell(fact, fds)
         self._flush()
 
     # --- when it falls silent -------------------------------------------------------------
+
+    def _expect_an_answer(self) -> None:
+        self._heard = False
+        if not self._is_ticking:
+            self._is_ticking, self._silent = True, 0
+            self._tick_in()
 
     def _tick_in(self) -> None:
         due = self._reactor.monotonic() + _TICK
@@ -233,15 +264,18 @@ class Keeper:
             self._is_ticking = False
             return
         self._silent += self._reactor.monotonic() - due < _LATE
-        if self._silent > _MOST_SILENT_TICKS:
-            self._end("the keeper did not answer for 5 s")
+        most = _MOST_SILENT_TICKS if self.is_up else _TICKS_TO_GREET
+        if self._silent > most:
+            self._is_ticking = False
+            self._end(f"the keeper did not answer for {most * _TICK:g} s")
             return
         if self._silent > 1:  # not at the first: it may be about to answer, and a look has a price
             self._continue_if_stopped()
-        try:
-            self._socket.send(marshal.dumps((words.PING,)))
-        except OSError:
-            pass  # full: it has enough to answer; closed: told by event
+        if self.is_up:
+            try:
+                CALLS.send(self._socket, marshal.dumps((words.PING,)))
+            except OSError:
+                pass  # full: it has enough to answer; closed: told by event
         self._tick_in()
 
     def _continue_if_stopped(self) -> None:
@@ -256,24 +290,35 @@ class Keeper:
         if self._is_over:
             return
         if not self.is_up and self._is_named:
-            self._reactor.unregister(self._socket.fileno())
-            self._socket.close()
-            self.process.kill()
-            self.process.wait()
+            self._end_process()
             self._is_named = False
-            self._start()
-            return
+            try:
+                self._start()
+            except OSError as e:
+                why = f"{why}, and could not be started again: {e}"
+            else:
+                return
         self._drop()
+        self._end_process()
+        self._lost(why)
+
+    def _end_process(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._reactor.unregister(self._socket.fileno())
+        self._socket.close()
         self.process.kill()
         self.process.wait()
-        self._lost(why)
 
     def _drop(self) -> None:
         self._is_over = True
         if self.facts.get("tag") and self.facts["outermost"]:
             _ended_tags.add(self.facts["base"] >> _OWN_BITS)
-        self._reactor.unregister(self._socket.fileno())
+        if self._socket.fileno() >= 0:
+            self._reactor.unregister(self._socket.fileno())
         self._socket.close()
+        self._forget_what_waits()
+
+    def _forget_what_waits(self) -> None:
         for _, fd in self._waiting:
             if fd is not None:
                 os.close(fd)
@@ -295,16 +340,11 @@ class Keeper:
             self.process.wait()
 
     def forget(self) -> None:
-        """Close this forked child's copy of the socket."""
+        """Close this forked child's copies, and forget the parent's child."""
         self._is_over = True
         self._socket.close()
+        self._forget_what_waits()
         self.process.returncode = 0  # the parent's child: not to be waited for here
-
-
-def _facts(data: memoryview, flags: int) -> Any:
-    if flags & socket.MSG_TRUNC:
-        raise ValueError("a message of more than there may be")
-    return marshal.loads(data)  # noqa: S302 - our own keeper's
 
 
 def _write_all(fd: int, data: bytes) -> None:

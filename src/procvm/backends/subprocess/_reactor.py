@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import logging
 import threading
@@ -126,22 +127,24 @@ class ReactorThread:
         self._thread = threading.current_thread()
         poller = self._poller
         assert poller is not None  # noqa: S101 - made before the thread
-        while not self._is_ended or self._calls:
-            self._is_asleep = False
-            while self._calls:
-                self._perform(self._calls.popleft())
-            self._is_asleep = True
-            fds = poller.wait(self._patience())
-            self._is_asleep = False
-            self._stale.clear()
-            for fd in fds:
-                ready = self._ready.get(fd)
-                if ready is not None and fd not in self._stale:  # the number may be used anew
-                    self._perform(ready)
-            if self._timers:
-                self._run_timers()
-        self._is_over = True
-        self._run_calls()
+        try:
+            while not self._is_ended or self._calls:
+                self._is_asleep = False
+                while self._calls:
+                    self._perform(self._calls.popleft())
+                self._is_asleep = True
+                fds = poller.wait(self._patience())
+                self._is_asleep = False
+                self._stale.clear()
+                for fd in fds:
+                    ready = self._ready.get(fd)
+                    if ready is not None and fd not in self._stale:  # the number may be used anew
+                        self._perform(ready)
+                if self._timers:
+                    self._run_timers()
+        finally:  # whoever posts to a loop that is no more is answered too
+            self._is_over = True
+            self._run_calls()
 
     def _run_calls(self) -> None:
         """Run what came after the loop, in whose thread ever; one at a time."""
@@ -169,8 +172,9 @@ class ReactorThread:
     def _perform(self, call: Callable[[], object]) -> None:
         try:
             call()
-        except Exception:  # noqa: BLE001 - one bad call must not end the loop for all
-            _log.exception("procvm: a call in the loop failed")
+        except BaseException:  # noqa: BLE001 - one bad call must not end the loop for all
+            with contextlib.suppress(Exception):  # a filter of the host's, say
+                _log.exception("procvm: a call in the loop failed")
 
     def close(self) -> None:
         """End the loop after what was posted, and close its descriptors.

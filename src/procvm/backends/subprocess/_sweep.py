@@ -39,7 +39,7 @@ def sweep_tagged(tags: Collection[int], mask: int, since: int) -> list[Survivor]
     return found
 
 
-def sweep_marked(pid: int, vm_id: str) -> list[Survivor]:
+def sweep_marked(pid: int | None, vm_id: str) -> list[Survivor]:
     """Kill what is found of a tree without a tag, by session, parents and marker."""
     left = members(pid, vm_id).left
     for member in left:

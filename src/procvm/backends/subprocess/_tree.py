@@ -50,7 +50,7 @@ class _Held:
         self.number, self.key, self.plan, self.env = number, key, plan, env
         self.pid: int | None = None
         self.tag: int | None = None
-        self.is_told_ended = False
+        self.is_told_ended = self.is_unwanted = False
         self.failure: StartError | None = None  # it runs, and is to be as if it never had
 
 
@@ -123,6 +123,7 @@ class TreeHolder:
         """See Holder."""
         held = self._keys.get(key)
         if held is not None and self._keeper is not None:
+            held.is_unwanted = True
             self._keeper.say((words.STOP, held.number, float(grace)))
         elif held is None and self._group is not None:
             self._group.stop(key, grace=grace)
@@ -229,7 +230,10 @@ class TreeHolder:
         waiting, self._held = list(self._held.values()), {}
         self._keys.clear()
         for held in waiting:
-            self._group.spawn(held.key, held.plan, held.env)
+            if held.is_unwanted:
+                self._holding.held_gone(held.key)
+            else:
+                self._group.spawn(held.key, held.plan, held.env)
 
     def _started(self, held: _Held, pid: int, tag: int | None, stdout: int, stderr: int) -> None:
         held.pid, held.tag = pid, tag
@@ -333,6 +337,6 @@ def _swept(lost: list[_Held], what: tuple[set[int], int, int]) -> list[Survivor]
     tags, mask, since = what
     left = sweep_tagged(tags, mask, since) if tags else []
     for held in lost:
-        if held.pid is not None and held.tag is None:
+        if held.tag is None:  # without a pid it may have started, and that was not heard
             left += sweep_marked(held.pid, held.key.vm_id)
     return left

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import _signal
 import _socket
+import errno
 import marshal
 import posix
 import select
+import sys
 import time
 from typing import Any
 
@@ -20,7 +22,8 @@ __all__ = ["run"]
 
 _PATIENCE_AT_THE_END = 5.0
 _MOST_FACTS, _MOST_PIPES = 64, 100
-_CREDENTIALS = 12
+_RETRY = 0.002
+_NOBODY = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
 
 
 class Keeper:
@@ -58,8 +61,10 @@ class Keeper:
                 self.socket.sendmsg([marshal.dumps(tuple(facts))], rights)
             except BlockingIOError:
                 return
-            except OSError:
-                self.is_over = True
+            except OSError as e:
+                self.is_over = e.errno in _NOBODY
+                if not self.is_over:  # too many descriptors are on their way, say (unix(7))
+                    time.sleep(_RETRY)
                 return
             del self.told[: len(facts)]
             for pipe in pipes:
@@ -80,9 +85,9 @@ class Keeper:
             data, sender = self.buffer[:size], 0
             for level, kind, content in more:
                 if level == _socket.SOL_SOCKET and kind == _socket.SCM_CREDENTIALS:
-                    sender = int.from_bytes(content[:4], "little")
+                    sender = int.from_bytes(content[:4], sys.byteorder)
                 elif level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                    data = bytearray(_all_of(int.from_bytes(content[:4], "little")))
+                    data = bytearray(_all_of(int.from_bytes(content[:4], sys.byteorder)))
             if sender == self.host:  # a fork of the host, made in C, has the socket too
                 self.obey(marshal.loads(data))  # noqa: S302 - the host's own
 
@@ -101,6 +106,8 @@ class Keeper:
             if tree is not None:
                 act = self.trees.stop if kind == words.STOP else self.trees.signal
                 act(tree, *request[2:])
+        elif kind == words.BIG:  # no descriptor was left to take it with (unix(7))
+            self.tell((words.FAILED, request[1], errno.EMFILE, "spawn"))
         elif kind == words.PING:
             self.tell((words.PONG,))
         elif kind == words.QUIT:
@@ -141,7 +148,7 @@ class Keeper:
 
 
 def _packed(pipes: list[int]) -> bytes:
-    return b"".join(pipe.to_bytes(4, "little") for pipe in pipes)
+    return b"".join(pipe.to_bytes(4, sys.byteorder) for pipe in pipes)
 
 
 def _all_of(fd: int) -> bytes:

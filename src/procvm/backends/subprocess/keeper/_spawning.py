@@ -68,14 +68,12 @@ def spawn(order: Order, tag: int | None, tags: Tags, ignored: list[int]) -> Spaw
                 ],
                 setsid=True, setsigdef=ignored, setsigmask=(),
             )  # fmt: skip
-    except OSError as e:
+    except Exception as e:  # posix_spawn has errors without a number too
         for end in ends:
             posix.close(end)
-        raise SpawnError(e.errno or 0, step) from e
-    except SpawnError:
-        for end in ends:
-            posix.close(end)
-        raise
+        if isinstance(e, SpawnError):
+            raise
+        raise SpawnError(getattr(e, "errno", 0) or 0, step) from e
     finally:
         tags.put_on(None)
         posix.chdir("/")  # so that no directory is held
@@ -94,7 +92,12 @@ def ignored_signals() -> list[int]:
 def _fork(order: Order, ends: list[int]) -> int:
     """Fork, set, exec; what fails in the child comes back through a pipe that exec closes."""
     read, write = posix.pipe()
-    pid = posix.fork()
+    try:
+        pid = posix.fork()
+    except OSError:
+        posix.close(read)
+        posix.close(write)
+        raise
     if pid == 0:
         _child(order, ends, write)
     posix.close(write)

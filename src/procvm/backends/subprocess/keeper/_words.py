@@ -1,19 +1,20 @@
 """What host and keeper say to each other: marshalled tuples over a SOCK_SEQPACKET pair.
 
 The host sends one request a message; the keeper sends a tuple of facts a message, with the pipes
-of those that started. A request above ``LONGEST`` travels in a memfd, as ``(BIG,)``.
+of those that started. A request above ``LONGEST`` travels in a memfd, as ``(BIG, id)``.
 """
 
 from __future__ import annotations
 
 __all__ = [
-    "BASE", "BIG", "ENDED", "FAILED", "GONE", "HELLO", "LONGEST", "MARKER", "PING",
+    "ABILITIES", "BASE", "BIG", "ENDED", "FAILED", "GONE", "HELLO", "LONGEST", "MARKER", "PING",
     "PONG", "QUIT", "SIGNAL", "SPAWN", "STARTED", "STOP", "SURVIVED", "VERSION",
 ]  # fmt: skip
 
-VERSION = 1
+VERSION = 2
 LONGEST = 32 * 1024
 MARKER = b"PROCVM_VM"
+ABILITIES = ("subreaper", "tag", "pidfd", "children", "base", "outermost")  # of a greeting
 
 HELLO = "hello"  # keeper: (HELLO, version, facts); host: (HELLO, version)
 BASE = "base"  # (BASE, environment): what the deltas of later spawns are laid over
@@ -22,7 +23,7 @@ STOP = "stop"  # (STOP, id, grace)
 SIGNAL = "signal"  # (SIGNAL, id, number, to)
 PING = "ping"  # (PING,)
 QUIT = "quit"  # (QUIT,)
-BIG = "big"  # (BIG,) and a memfd with the request
+BIG = "big"  # (BIG, id) and a memfd with the request, a SPAWN
 
 STARTED = "started"  # (STARTED, id, pid, tag), and the read ends of stdout and stderr
 FAILED = "failed"  # (FAILED, id, errno, step)
