@@ -1,4 +1,4 @@
-"""The keeper, the system or the host's own code fails at an odd moment: all is told, nothing hangs."""
+"""The keeper, the system or the host's own code fails oddly: it is told, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import sys
 import threading
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,10 +23,12 @@ from procvm import (
     ResourceError,
     SubprocessBackend,
     VMConfig,
+    VMEvent,
     VMManager,
     VMState,
 )
 from procvm.backends.subprocess import _keeper
+from procvm.backends.subprocess._calls import CALLS
 from procvm.backends.subprocess._lease import LoopLease
 from procvm.backends.subprocess.keeper import _spawning
 from procvm.backends.subprocess.keeper._tags import Tags
@@ -127,12 +130,13 @@ def test_what_was_to_go_before_it_greeted_is_not_started_without_it(
         done.set()
 
     asks = threading.Thread(target=go_on)
-    manager.subscribe(
-        lambda event: (
-            events.append(event.kind),
-            asks.start() if event.kind == "allocated" else None,
-        )
-    )
+
+    def on_event(event: VMEvent) -> None:
+        events.append(event.kind)
+        if event.kind == "allocated":
+            asks.start()
+
+    manager.subscribe(on_event)
     core = manager.core
     ticket = core.allocate(VMConfig("x", SLEEP))
     assert done.wait(30), events
@@ -149,22 +153,19 @@ def test_what_was_to_go_before_it_greeted_is_not_started_without_it(
 # --- while it is talked to ------------------------------------------------------------
 
 
-class Calls:
+class FailsOnce:
     """The calls, the first of which fails."""
 
     def __init__(self, number: int) -> None:
         self.errors = [OSError(number, os.strerror(number))]
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(_CALLS, name)
+        return getattr(CALLS, name)
 
     def send(self, sock: socket.socket, data: bytes) -> None:
         if self.errors:
             raise self.errors.pop()
-        _CALLS.send(sock, data)
-
-
-_CALLS = _keeper.CALLS
+        CALLS.send(sock, data)
 
 
 @pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS])
@@ -172,7 +173,7 @@ def test_what_could_not_be_sent_for_now_is_sent_again(
     manager: VMManager, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     manager.allocate(VMConfig("first", SLEEP))
-    monkeypatch.setattr(_keeper, "CALLS", calls := Calls(number))
+    monkeypatch.setattr(_keeper, "CALLS", calls := FailsOnce(number))
     assert manager.allocate(VMConfig("x", SLEEP)).state is VMState.RUNNING
     assert not calls.errors
     assert manager.get("first").state is VMState.RUNNING
@@ -182,7 +183,7 @@ def test_one_that_nothing_can_be_said_to_is_replaced(
     manager: VMManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = manager.allocate(VMConfig("first", SLEEP))
-    monkeypatch.setattr(_keeper, "CALLS", Calls(errno.EMSGSIZE))
+    monkeypatch.setattr(_keeper, "CALLS", FailsOnce(errno.EMSGSIZE))
     with pytest.raises(Exception, match="cannot be told anything"):
         manager.allocate(VMConfig("x", SLEEP))
     assert manager.wait(first, "failed", timeout=30).reason.startswith("the keeper cannot be told")
@@ -196,9 +197,10 @@ def test_a_long_request_that_it_has_no_descriptor_for_is_told(
     keeper = backend._reactor.hub._keeper
     assert keeper is not None
     pid = keeper.process.pid
-    held = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    held = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
     first_free = min(set(range(len(held) + 1)) - held)
-    before = resource.prlimit(pid, resource.RLIMIT_NOFILE, (first_free, 4096))
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (first_free, before[1]))
     long = VMConfig("long", SLEEP, env={"LONG": "x" * 40_000})
     with pytest.raises(ResourceError) as told:
         manager.allocate(long)
@@ -256,12 +258,12 @@ def test_odd_names_of_the_host_s_environment_are_left_out(
 
 
 def open_now() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_what_posix_spawn_refuses_is_a_failed_start_and_leaves_nothing() -> None:
     order = _spawning.Order(b"/bin/true", (b"true",), b"/", {b"": b"x"}, None)
-    before, here = open_now(), os.getcwd()
+    before, here = open_now(), Path.cwd()
     try:
         with pytest.raises(_spawning.SpawnError) as told:
             _spawning.spawn(order, None, Tags(), [])
@@ -279,7 +281,7 @@ def test_a_fork_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(_spawning, "posix", refusing)
     setup = _spawning.Setup(None, None, (), None)
     order = _spawning.Order(b"/bin/true", (b"true",), b"/", {}, setup)
-    before, here = open_now(), os.getcwd()
+    before, here = open_now(), Path.cwd()
     try:
         with pytest.raises(_spawning.SpawnError) as told:
             _spawning.spawn(order, None, Tags(), [])

@@ -6,12 +6,12 @@ No colour stands alone and none is a background, so that it reads in the dark an
 
 from __future__ import annotations
 
-from ._markup import COLOURS, MOST_ROWS, clock, colour_of
+from ._markup import COLOURS, MOST_ROWS, clock, colour_of, legal
 from ._tables import events_html, health_html, logs_html, manager_html, usage_html, vms_html
 from ._text import vms_text
 from ._timeline import Span, Timeline
 
 __all__ = [
     "COLOURS", "MOST_ROWS", "Span", "Timeline", "clock", "colour_of", "events_html", "health_html",
-    "logs_html", "manager_html", "usage_html", "vms_html", "vms_text",
+    "legal", "logs_html", "manager_html", "usage_html", "vms_html", "vms_text",
 ]  # fmt: skip

@@ -153,6 +153,8 @@ def _keep_failure(draft: Draft, event: Any, now: Moment) -> Effects:
         why = f"it {draft.exit} before it was ready"
         if draft.exit is not None and draft.exit.code == 0:
             why += " (a job that only ends needs no ready; a server stays in the foreground)"
+        elif getattr(event, "why", ""):
+            why += f": {event.why}"
         kept = ExitedBeforeReadyError(why + said, **facts)
     draft.failure, draft.reason, draft.is_troubled = kept, kept.why, True
     return (_QUIET,)

@@ -34,18 +34,26 @@ class Shown(list[T]):
         return type(self)(found) if isinstance(at, slice) else found
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's
-        """Show it in IPython's terminal: each in a line of its own, the last ones of many."""
-        from ..display import MOST_ROWS  # noqa: PLC0415 - only IPython needs it
+        """Show it in IPython's terminal: a line each."""
+        printer.text(self._as_text() or "[]")
+
+    def _as_text(self) -> str:
+        from ..display import MOST_ROWS, legal  # noqa: PLC0415 - only IPython needs it
 
         left = len(self) - MOST_ROWS
         lines = [f"... and {left} before these"] if left > 0 else []
-        printer.text("\n".join([*lines, *map(str, self[-MOST_ROWS:])]) or "[]")
+        return "\n".join([*lines, *(legal(item) for item in self[-MOST_ROWS:])])
 
 
 class VMs(Shown[VM]):
     """VMs that a notebook shows as one table."""
 
     __slots__ = ()
+
+    def _as_text(self) -> str:
+        from ..display import vms_text  # noqa: PLC0415 - only IPython needs it
+
+        return vms_text([shown(vm) for vm in self]) if self else ""
 
     def _repr_html_(self) -> str:
         from ..display import MOST_ROWS, vms_html  # noqa: PLC0415 - only a notebook needs it

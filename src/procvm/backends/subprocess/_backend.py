@@ -29,7 +29,7 @@ from ._launch import uid_of
 from ._lease import LoopLease, forget_in_child
 from ._listener import ThreadListener
 from ._logfile import LogFile
-from ._resolve import diagnosed, renewed, resolve
+from ._resolve import renewed, resolve
 from ._routes import Routes
 from ._running import Running, RunningTrees
 from ._usage import UsageMeter
@@ -230,8 +230,6 @@ class SubprocessBackend(Backend):
 
     def held_failed(self, key: Key, error: StartError) -> None:
         """See Holding."""
-        if (running := self._running.get(key)) is not None:
-            error = diagnosed(running.plan, error)
         self._drop(key)
         self.sink.start_failed(key, error)
 
@@ -281,7 +279,7 @@ class SubprocessBackend(Backend):
         except OSError:
             data = b""
         if not data:
-            self._close_pipe(fd)
+            self._close_pipe(fd, CALLS.close)
             del running.pipes[stream]
             return 0
         self._floods.saw(fd, len(data))
@@ -304,10 +302,10 @@ class SubprocessBackend(Backend):
                 if size < _MOST_AT_ONCE:
                     break
 
-    def _close_pipe(self, fd: int) -> None:
+    def _close_pipe(self, fd: int, close: Callable[[int], None] = os.close) -> None:
         self._floods.forget(fd)
         self._reactor.unregister(fd)
-        CALLS.close(fd)
+        close(fd)
 
     def _drop(self, key: Key) -> None:
         running = self._running.pop(key, None)

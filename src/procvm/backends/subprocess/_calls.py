@@ -3,11 +3,14 @@
 CPython gives its lock away around each system call. Beside a thread that computes it comes back
 at once when the call was shorter than that thread's waking, else after a switch interval of 5 ms:
 each call of a verb is a chance to lose as much. Where ctypes is to be had they are made without
-giving the lock away: none of them blocks, and the longest copies a message.
+giving the lock away: none of them blocks, and the longest copies a message. Reading a pipe is none
+of them: whoever is writing into it holds its mutex for as long as that takes, O_NONBLOCK or not
+(splice(2) from a slow file, say). To ask whether there is anything to read takes no mutex.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -31,7 +34,7 @@ class Calls(Protocol):
     """What is called; each raises what its namesake in ``os`` or ``select`` does."""
 
     def close(self, fd: int) -> None:
-        """Close a pipe, or a socket that does not linger."""
+        """Close a pipe whose end was read: while a writer is in the kernel it could block."""
 
     def wake(self, event: int) -> None:
         """Add one to an eventfd that does not block."""
@@ -49,7 +52,7 @@ class Calls(Protocol):
         """Make one for messages of up to ``size`` bytes; as the others for one thread."""
 
     def reader(self) -> Callable[[int, int], bytes]:
-        """Make a function that reads a descriptor that does not block, at most so much."""
+        """Make a function that reads a pipe that does not block, at most so much."""
 
     def glance(self, epoll: select.epoll) -> Callable[[], list[int]]:
         """Make a function that tells what is readable without waiting; perhaps not all."""
@@ -102,12 +105,10 @@ class OrdinaryCalls:
 
 def _best() -> Calls:
     if sys.platform == "linux":
-        try:
-            from ._libc import LibcCalls  # noqa: PLC0415 - ctypes may be missing, or refused
+        with contextlib.suppress(Exception):  # what forbids it: an audit hook, a strange ABI
+            from ._libc import LibcCalls  # noqa: PLC0415 - ctypes may be missing
 
             return LibcCalls()
-        except (ImportError, OSError, AttributeError):
-            pass
     return OrdinaryCalls()
 
 

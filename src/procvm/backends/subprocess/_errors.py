@@ -61,11 +61,11 @@ def start_error(
 def translated(error: OSError, plan: Plan, step: str = "spawn") -> StartError:
     """Return what a system call's error means for a start."""
     number = error.errno or 0
-    directory_is_gone = number in (errno.ENOENT, errno.ENOTDIR, errno.EACCES) and (
-        not os.path.isdir(plan.directory)  # noqa: PTH112 - text in, text out
-    )
-    if directory_is_gone:
-        why = f"the directory {plan.directory!r} is not there"
+    may_be_directory = number in (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
+    if may_be_directory and not os.access(plan.directory, os.X_OK):
+        is_there = os.path.isdir(plan.directory)  # noqa: PTH112 - text in, text out
+        state = "may not be entered" if is_there else "is not there"
+        why = f"the directory {plan.directory!r} {state}"
         return start_error(
             WorkingDirectoryError, why, plan, path=plan.directory, step="directory", number=number
         )

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
@@ -196,7 +197,8 @@ class Keeper:
                     self._is_retrying = True
                     self._reactor.call_later(_RETRY, self._flush_again)
                 elif e.errno not in _NOBODY:  # that is told by event
-                    self._end(f"the keeper cannot be told anything: {e}")
+                    self._is_retrying, why = True, f"the keeper cannot be told anything: {e}"
+                    self._reactor.post(partial(self._end, why))  # who asked is to be done first
                 return
             self._waiting.popleft()
 
@@ -209,7 +211,7 @@ class Keeper:
     def _listen(self) -> None:
         try:
             data, fds, flags = self._mailbox.receive(self._socket)
-        except BlockingIOError:
+        except (BlockingIOError, InterruptedError):
             return
         except OSError:
             data, fds, flags = memoryview(b""), [], 0
@@ -228,7 +230,7 @@ class Keeper:
             except Exception:  # noqa: BLE001 - the host's own failure: the keeper is not to blame
                 _log.exception("procvm: what the keeper told could not be dealt with")
         for fd in fds:
-            CALLS.close(fd)
+            os.close(fd)
 
     def _hear(self, fact: Any, fds: list[int]) -> None:
         if fact[0] == words.PONG:
@@ -263,13 +265,14 @@ class Keeper:
         if self._heard:
             self._is_ticking = False
             return
-        self._silent += self._reactor.monotonic() - due < _LATE
+        is_late = self._reactor.monotonic() - due >= _LATE
+        self._silent += not is_late
         most = _MOST_SILENT_TICKS if self.is_up else _TICKS_TO_GREET
         if self._silent > most:
             self._is_ticking = False
             self._end(f"the keeper did not answer for {most * _TICK:g} s")
             return
-        if self._silent > 1:  # not at the first: it may be about to answer, and a look has a price
+        if is_late or self._silent > 1:  # at the first it may be about to answer
             self._continue_if_stopped()
         if self.is_up:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import select
 import socket
@@ -19,7 +20,6 @@ _ADD, _DEL = 1, 2  # epoll_ctl(2)
 _IS_PACKED = os.uname().machine == "x86_64" or struct.calcsize("@IQ") == struct.calcsize("=IQ")
 _EVENT = struct.Struct("=Ii4x" if _IS_PACKED else "=I4xi4x")
 _MOST_EVENTS = 64
-_MOST_READ = 4096  # with the lock kept
 _CMSG = struct.Struct("@Nii")  # struct cmsghdr: its length, level and type
 _SEND = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _RECEIVE = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
@@ -48,7 +48,6 @@ def _int_call(name: str, *kinds: Any) -> Callable[..., int]:
     return call
 
 
-_read = _call("read", _INT, _POINTER, _SIZE)
 _write = _call("write", _INT, ctypes.c_char_p, _SIZE)
 _send = _call("send", _INT, ctypes.c_char_p, _SIZE, _INT)
 _recvmsg = _call("recvmsg", _INT, _POINTER, _INT)
@@ -56,6 +55,15 @@ _close = _int_call("close", _INT)
 _epoll_ctl = _int_call("epoll_ctl", _INT, _INT, _INT, ctypes.c_char_p)
 _epoll_wait = _int_call("epoll_wait", _INT, _POINTER, _INT, _INT)
 _ONE = struct.pack("=Q", 1)
+
+
+class _Poll(ctypes.Structure):
+    """struct pollfd, poll(2)."""
+
+    _fields_ = (("fd", _INT), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+
+
+_poll = _int_call("poll", ctypes.POINTER(_Poll), ctypes.c_ulong, _INT)
 
 
 class _Vector(ctypes.Structure):
@@ -105,18 +113,16 @@ class _Mailbox:
 
 class _Reader:
     def __init__(self) -> None:
-        self._buffer = ctypes.create_string_buffer(_MOST_READ)
-        self._at = ctypes.addressof(self._buffer)
-        self._view = memoryview(self._buffer).cast("B")
+        self._one = (_Poll * 1)()
 
     def __call__(self, fd: int, most: int) -> bytes:
-        data = self._view[: _read(fd, self._at, min(most, _MOST_READ))].tobytes()
-        if len(data) < _MOST_READ or most <= _MOST_READ:
-            return data
-        try:  # a flood is not to take the lock from who computes
-            return data + os.read(fd, most - len(data))
-        except OSError:  # nothing more now: what is wrong is told by the next read
-            return data
+        one = self._one[0]
+        one.fd, one.events = fd, select.POLLIN
+        if not _poll(self._one, 1, 0):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        if one.revents == select.POLLHUP:
+            return b""
+        return os.read(fd, most)
 
 
 class _Glance:
@@ -135,7 +141,17 @@ class _Glance:
 
 
 class LibcCalls:
-    """See Calls."""
+    """See Calls; OSError: this system is not what it says it is."""
+
+    def __init__(self) -> None:
+        event = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            with select.epoll() as epoll:  # a process may have been told another machine
+                self.watch(epoll, event)
+                if epoll.poll(0) != [(event, select.EPOLLIN)] or _Glance(epoll)() != [event]:
+                    raise OSError("struct epoll_event is another here")
+        finally:
+            os.close(event)
 
     def close(self, fd: int) -> None:
         _close(fd)

@@ -6,7 +6,6 @@ import errno
 import functools
 import os
 import stat
-import time
 
 import attrs
 
@@ -23,80 +22,38 @@ from ._environment import search_path_of
 from ._errors import start_error
 from ._hints import hint_of
 
-__all__ = ["diagnosed", "renewed", "resolve"]
+__all__ = ["renewed", "resolve"]
 
 _FIRST_BYTES = 256
+_EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
-_REMEMBERED_FOR = 1.0  # seconds
-_MOST_REMEMBERED = 256
-_remembered: dict[tuple[str, str | None, str], tuple[float, str]] = {}
 
 
 def resolve(config: VMConfig, base: str) -> Plan:
     """Return the directory and the file that ``config`` names, or raise a StartError.
 
     Every look may hand over the interpreter lock, which costs 5 ms beside a thread that computes
-    (and none may keep it: a file system may hang). So where a binary was found a moment ago it is
-    not looked for again; when it has gone since, the kernel tells at the start.
+    (and none may keep it: a file system may hang). So there are few, and none at the host's own
+    directory: should it be closed to this user, the start itself tells.
     """
     path = base if config.path == "." else os.path.join(base, config.path)  # noqa: PTH118 - an absolute path stays itself
-    file = _recalled(path, config)
-    plan = Plan(config, base, file, path)
-    if not file:
-        plan = _looked_up(plan)
-    _check_log(plan)
-    _check_user(plan)
-    return plan
-
-
-def diagnosed(plan: Plan, error: StartError) -> StartError:
-    """Return why a start failed, as a look tells now; ``error`` when it tells nothing."""
-    if not isinstance(error, (NotExecutableError, ProgramNotFoundError, WorkingDirectoryError)):
-        return error
-    _remembered.clear()
-    try:
-        resolve(plan.config, plan.base)
-    except StartError as e:
-        return e
-    return error
-
-
-def _key_of(path: str, config: VMConfig) -> tuple[str, str | None, str]:
-    return path, search_path_of(config), config.command[0]
-
-
-def _recalled(path: str, config: VMConfig) -> str:
-    until, file = _remembered.get(_key_of(path, config), (0.0, ""))
-    return file if time.monotonic() < until else ""
-
-
-def _remember(plan: Plan) -> None:
-    if len(_remembered) >= _MOST_REMEMBERED:
-        _remembered.clear()
-    until = time.monotonic() + _REMEMBERED_FOR
-    _remembered[_key_of(plan.directory, plan.config)] = (until, plan.executable)
-
-
-def _looked_up(plan: Plan) -> Plan:
-    path, config, found = plan.directory, plan.config, None
-    is_directory = _is_directory(path, plan)
-    if is_directory:
+    plan, found = Plan(config, base, directory=path), None
+    if config.path == "." or _is_directory(path, plan):
         file, found = _look_up(plan)
         plan = attrs.evolve(plan, executable=file)
     else:
         if config.command[0].startswith("-"):
             why = "path names a program, and command is its whole argv: begin with its name"
             raise ConfigError("command", config.command[0], why)
-        plan = attrs.evolve(plan, executable=path, directory=plan.base)
-    if _check_file(plan, found) and is_directory:
-        _remember(plan)
+        plan = attrs.evolve(plan, executable=path, directory=base)
+    _check_file(plan, found)
+    _check_log(plan)
+    _check_user(plan)
     return plan
 
 
 def renewed(plan: Plan) -> Plan:
     """Return ``plan`` when its program is still there to be run, else what is found now."""
-    if plan.executable == _recalled(plan.directory, plan.config):
-        return plan
     try:
         _check_file(plan)
     except StartError:
@@ -119,6 +76,8 @@ def _is_directory(path: str, plan: Plan) -> bool:
         raise start_error(
             WorkingDirectoryError, why, plan, path=path, step="directory", number=e.errno
         ) from e
+    if is_directory and os.access(path, os.X_OK):
+        return True  # its name alone was too long
     if is_directory:
         why = f"the directory {path!r} may not be entered"
         raise start_error(
@@ -140,9 +99,8 @@ def _look_up(plan: Plan) -> tuple[str, os.stat_result | None]:
             found = os.stat(file)  # noqa: PTH116 - errors are wanted raw
         except OSError:
             continue
-        if stat.S_ISREG(found.st_mode) and (
-            _is_binary(file, _identity(found)) or os.access(file, os.X_OK)
-        ):
+        may_run = stat.S_ISREG(found.st_mode) and found.st_mode & _EXECUTABLE
+        if may_run and (_is_binary(file, _identity(found)) or os.access(file, os.X_OK)):
             return file, found
     for file in files:
         if os.path.isfile(file):  # noqa: PTH113 - text in, text out
@@ -155,11 +113,8 @@ def _identity(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _check_file(plan: Plan, found: os.stat_result | None = None) -> bool:
-    """Raise unless ``plan.executable`` can be run, and tell whether it is a binary for certain.
-
-    ``found`` is what is known of it already.
-    """
+def _check_file(plan: Plan, found: os.stat_result | None = None) -> None:
+    """Raise unless ``plan.executable`` can be run; ``found``: what is known of it already."""
     file = plan.executable
     try:
         found = found or os.stat(file)  # noqa: PTH116 - errors are wanted raw
@@ -173,16 +128,15 @@ def _check_file(plan: Plan, found: os.stat_result | None = None) -> bool:
         why = f"{file!r} is no regular file"
         raise start_error(NotExecutableError, why, plan, path=file, number=errno.EACCES)
     if _is_binary(file, _identity(found)):
-        return True
+        return
     if not os.access(file, os.X_OK):
         why = f"{file!r} is not executable: chmod +x, or name its interpreter"
         raise start_error(NotExecutableError, why, plan, path=file, number=errno.EACCES)
     try:
         first = _first_bytes(file)
     except OSError:
-        return False  # executable and not readable: the kernel will tell
+        return  # executable and not readable: the kernel will tell
     _check_first_bytes(plan, first)
-    return False
 
 
 @functools.lru_cache(maxsize=256)
