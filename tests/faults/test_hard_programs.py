@@ -177,7 +177,7 @@ def test_44_a_flood_is_bounded_and_delays_nobody(manager: VMManager) -> None:
         manager.remove(manager.allocate(VMConfig(f"y{number}", LONG)))
         assert time.monotonic() - began < 3
     kept = sum(len(line.text) + 1 for line in manager.logs(vm))
-    assert 0 < kept <= 2**16
+    assert 0 < kept <= 2**16 + 1  # the last line has no end yet
     manager.remove(vm)
 
 

@@ -24,9 +24,13 @@ def decoded(data: memoryview, flags: int) -> tuple[tuple[Any, ...], ...]:
         raise ValueError("a message of more than there may be")
     facts: tuple[tuple[Any, ...], ...] = tuple(marshal.loads(data))  # noqa: S302 - our own keeper's
     for fact in facts:
-        shape = _SHAPES[fact[0]]
-        if len(fact) != len(shape) + 1 or not all(map(isinstance, fact[1:], shape)):
+        kind, *rest = fact
+        shape = _SHAPES[kind]
+        is_good = len(rest) == len(shape) and all(map(isinstance, rest, shape))
+        if is_good and kind == words.SURVIVED:
+            is_good = all(tuple(map(type, one)) == (int, str) for one in rest[1])
+        elif is_good and kind == words.HELLO:
+            is_good = set(words.ABILITIES) <= rest[1].keys()
+        if not is_good:
             raise ValueError(f"no fact: {fact!r}"[:100])
-        if fact[0] == words.HELLO and not set(words.ABILITIES) <= fact[2].keys():
-            raise ValueError("a greeting that leaves something out")
     return facts
