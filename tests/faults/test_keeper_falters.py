@@ -48,42 +48,34 @@ def manager(backend: SubprocessBackend) -> Iterator[VMManager]:
         yield made
 
 
+NEVER_GREETS = "import time; time.sleep(1000)"
+ENDS = "raise SystemExit"
+ENDS_SOON = "import time; time.sleep(0.3); raise SystemExit"
+STOPS_FIRST = "import os; os.kill(os.getpid(), 19)\n" + _keeper._BOOT
+
+
 class Starts:
-    """Does something to each keeper right after its start."""
+    """Lets each start of a keeper run another program, or fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.keepers: list[_keeper.Keeper] = []
-        self.acts: list[Any] = []
-        start = _keeper.Keeper._start
+        self.programs: list[str | OSError] = []
+        start, usual = _keeper.Keeper._start, _keeper._BOOT
 
-        def and_act(keeper: _keeper.Keeper) -> None:
-            act = self.acts.pop(0) if self.acts else None
-            if isinstance(act, OSError):
-                raise act
+        def other(keeper: _keeper.Keeper) -> None:
+            program = self.programs.pop(0) if self.programs else usual
+            if isinstance(program, OSError):
+                raise program
+            monkeypatch.setattr(_keeper, "_BOOT", program)
             start(keeper)
             self.keepers.append(keeper)
-            if act is not None:
-                act(keeper.process.pid)
 
-        monkeypatch.setattr(_keeper.Keeper, "_start", and_act)
+        monkeypatch.setattr(_keeper.Keeper, "_start", other)
 
 
 @pytest.fixture
 def starts(monkeypatch: pytest.MonkeyPatch) -> Starts:
     return Starts(monkeypatch)
-
-
-def stop(pid: int) -> None:
-    os.kill(pid, signal.SIGSTOP)
-
-
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
-
-
-def stop_and_kill_soon(pid: int) -> None:
-    stop(pid)
-    threading.Timer(0.3, kill, [pid]).start()  # not reaped before that: its number is its own
 
 
 # --- before it has greeted ------------------------------------------------------------
@@ -92,7 +84,7 @@ def stop_and_kill_soon(pid: int) -> None:
 def test_one_that_is_stopped_before_it_greets_is_continued(
     manager: VMManager, starts: Starts
 ) -> None:
-    starts.acts = [stop]
+    starts.programs = [STOPS_FIRST]
     assert manager.allocate(VMConfig("x", SLEEP)).state is VMState.RUNNING
     assert manager.backend.capabilities.containment == "tree"
 
@@ -101,8 +93,7 @@ def test_one_that_never_greets_is_replaced_and_then_done_without(
     manager: VMManager, starts: Starts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_keeper, "_TICKS_TO_GREET", 1)
-    monkeypatch.setattr(_keeper.Keeper, "_continue_if_stopped", lambda _: None)
-    starts.acts = [stop, stop]
+    starts.programs = [NEVER_GREETS, NEVER_GREETS]
     assert manager.allocate(VMConfig("x", SLEEP)).state is VMState.RUNNING
     assert manager.backend.capabilities.containment == "group"
     assert "did not answer for 0.25 s" in manager.backend.capabilities.degraded[0]
@@ -112,7 +103,7 @@ def test_one_that_never_greets_is_replaced_and_then_done_without(
 def test_one_that_cannot_be_started_again_is_done_without(
     manager: VMManager, starts: Starts
 ) -> None:
-    starts.acts = [kill, OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))]
+    starts.programs = [ENDS, OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))]
     assert manager.allocate(VMConfig("x", SLEEP)).state is VMState.RUNNING
     assert "could not be started again" in manager.backend.capabilities.degraded[0]
 
@@ -121,7 +112,7 @@ def test_one_that_cannot_be_started_again_is_done_without(
 def test_what_was_to_go_before_it_greeted_is_not_started_without_it(
     manager: VMManager, starts: Starts, verb: str
 ) -> None:
-    starts.acts = [stop_and_kill_soon, OSError(errno.EAGAIN, "no")]
+    starts.programs = [ENDS_SOON, OSError(errno.EAGAIN, "no")]
     events: list[str] = []
     done = threading.Event()
 
@@ -226,7 +217,7 @@ def test_many_requests_to_one_that_is_stopped_wait_with_one_timer(
     monkeypatch.setattr(_keeper.Keeper, "_continue_if_stopped", lambda _: None)
     keeper = backend._reactor.hub._keeper
     assert keeper is not None
-    stop(keeper.process.pid)
+    os.kill(keeper.process.pid, signal.SIGSTOP)
     tickets = [manager.core.allocate(VMConfig(f"x{n}", SLEEP)) for n in range(600)]
     counts: list[tuple[int, int]] = []
     shared = backend._reactor._shared
