@@ -52,14 +52,15 @@ def test_a_cancelled_wait_for_a_start_leaves_nothing() -> None:
 
         async with AsyncVMManager(SubprocessBackend()) as manager:
             never = VMConfig("web", ["sleep", "1000"], ready=probes.log("never"))
+            events = manager.events()
             task = asyncio.ensure_future(manager.allocate(never))
-            while not await manager.list():
-                await asyncio.sleep(0)
+            vm = (await asyncio.wait_for(anext(events), 30)).vm  # it is allocated
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            while await manager.list():
-                await asyncio.sleep(0.001)
+            await manager.wait(vm, "removed", timeout=30)
+            assert await manager.list() == []
+            await events.aclose()
 
     asyncio.run(main())
 

@@ -86,9 +86,7 @@ def test_37_what_is_traced_is_gone_when_its_tracer_lets_go(manager: VMManager) -
         assert manager.get(vm).state is VMState.STOPPING
         assert not manager.health()
         tracer.communicate("\n")  # it ends, and what it traced is its parent's once more
-    deadline = time.monotonic() + 60
-    while manager.list() and time.monotonic() < deadline:
-        time.sleep(0.01)  # a wait would begin too late where it is gone at once
+    manager.wait(vm, VMState.REMOVED, timeout=60)
     assert manager.list() == []
 
 

@@ -128,16 +128,17 @@ manager = VMManager(SubprocessBackend(sys.argv[1]))
 deaf = "trap '' TERM; echo deaf; while :; do sleep 1000; done"
 vm = manager.allocate(VMConfig("x", ["sh", "-c", deaf]))
 next(iter(manager.follow(vm)))
-heard = []
+heard, main, calls = [], threading.main_thread().ident, threading.Semaphore(0)
 def interrupt():
-    for wanted in (1, 2):  # again until it is heard: two that come before a wait are one
-        while len(heard) < wanted:
-            time.sleep(0.15)
-            if len(heard) < wanted:
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    for _ in range(2):
+        calls.acquire()
+        while sys._current_frames()[main].f_code.co_name != "_acquire":  # it waits
+            time.sleep(0.001)
+        signal.pthread_kill(main, signal.SIGINT)
 threading.Thread(target=interrupt, daemon=True).start()
-for call in (lambda: manager.remove(vm, grace=2.0), lambda: manager.close(grace=2.0)):
+for call in (lambda: manager.remove(vm, grace=9.0), lambda: manager.close(grace=2.0)):
     try:
+        calls.release()
         call()
     except KeyboardInterrupt:
         heard.append(call)

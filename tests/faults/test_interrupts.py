@@ -78,12 +78,17 @@ def test_56_an_interrupt_at_150_random_moments_loses_no_process(containment: str
 
 
 OVERDUE = """
-import signal, threading
+import signal, sys, threading, time
 from procvm import VMConfig, VMManager
+main = threading.main_thread().ident
+def interrupt():
+    while sys._current_frames()[main].f_code.co_name != "_acquire":  # it waits
+        time.sleep(0.001)
+    # Its handler runs in the main thread, but nothing ends what that thread blocks in.
+    signal.raise_signal(signal.SIGINT)
 with VMManager() as manager:
     vm = manager.allocate(VMConfig("idle", ["sleep", "1000"]))
-    # Its handler runs in the main thread, but nothing ends what that thread blocks in.
-    threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,)).start()
+    threading.Thread(target=interrupt, daemon=True).start()
     try:
         manager.wait(vm, "removed", timeout=60)
     except KeyboardInterrupt:

@@ -150,14 +150,24 @@ time.sleep(1000)
     assert manager.allocate(program("x", body)).state is VMState.RUNNING
 
 
-def test_a_status_is_the_reason_and_an_event(manager: VMManager) -> None:
-    body = (
-        "say('STATUS=loading \\x1b[1m 1 %'); time.sleep(0.3); say('READY=1', 'STATUS=up')\n"
-        "time.sleep(0.3); say('STATUS=' + 'x' * 3000); time.sleep(0.3); say('STOPPING=1')\n"
+def test_a_status_is_the_reason_and_an_event(manager: VMManager, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    body = (  # each word waits until the one before was told
+        f"go = open({str(go)!r})\n"
+        "say('STATUS=loading \\x1b[1m 1 %'); go.readline(); say('READY=1', 'STATUS=up')\n"
+        "go.readline(); say('STATUS=' + 'x' * 3000); go.readline(); say('STOPPING=1')\n"
         "time.sleep(1000)"
     )
-    vm = manager.allocate(program("x", body))
-    vm = manager.wait(vm, lambda now: "stopping" in now.reason, timeout=60)
+    with go.open("r+b", buffering=0) as pipe:  # both: neither end waits for the other
+
+        def go_on(event: VMEvent) -> None:
+            if event.kind == "status":
+                pipe.write(b"\n")
+
+        manager.subscribe(go_on)
+        vm = manager.allocate(program("x", body))
+        vm = manager.wait(vm, lambda now: "stopping" in now.reason, timeout=60)
     assert vm.state is VMState.RUNNING
     assert vm.healthy
     told = [event for event in manager.history(vm) if event.kind == "status"]

@@ -154,18 +154,18 @@ def test_27_a_full_disk_is_told_and_stops_no_draining(containment: str, tmp_path
 
 
 def test_27_a_log_directory_that_is_deleted_is_told(manager: VMManager, tmp_path: Path) -> None:
-    folder = tmp_path / "logs"
+    folder, go = tmp_path / "logs", tmp_path / "go"
     folder.mkdir()
-    shell = (
-        "echo one; read x < /dev/null; sleep 0.1; yes more | head -c 200000; echo end; sleep 1000"
-    )
+    os.mkfifo(go)
+    shell = 'echo one; read x < "$0"; yes more | head -c 200000; echo end; sleep 1000'
     log = LogPolicy(file=folder / "log", rotate=65536)
-    manager.allocate(VMConfig("x", ["sh", "-c", shell], log=log))
+    manager.allocate(VMConfig("x", ["sh", "-c", shell, str(go)], log=log))
     follow = manager.follow("x")
     assert str(next(follow)) == "one"
     for file in folder.iterdir():
         file.unlink()
     folder.rmdir()
+    go.write_text("\n")
     assert "end" in map(str, follow)
     assert "warning" in {event.kind for event in manager.history("x")}
 
