@@ -178,7 +178,8 @@ class Policy:
             top = os.path.realpath(root)
             if real == top or real.startswith(top.rstrip(os.sep) + os.sep):
                 return real
-        raise PolicyError(field, "lies outside the directories that requests may use")
+        why = "lies outside the directories that requests may use (a relative one is the host's)"
+        raise PolicyError(field, why)
 
     def _may_run_here(self) -> bool:
         try:
