@@ -141,6 +141,7 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, Any, Any]:
     """Know what a fixture of a wider scope allocates: no test is to blame for it."""
+    __tracebackhide__ = True
     if fixturedef.scope == "function":
         return (yield)
     watch = request.config.stash.get(_WATCH, None)

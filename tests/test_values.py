@@ -105,3 +105,14 @@ def test_a_usage_is_said_in_a_sentence() -> None:
 def test_the_patience_for_leaks_is_a_number_of_seconds(patience: Any) -> None:
     with pytest.raises(ConfigError, match="patience="), no_leaks(patience=patience):
         pass
+
+
+def test_an_event_has_its_vm_s_name() -> None:
+    with VMManager(FakeBackend()) as manager:
+        manager.allocate(VMConfig("web", "x"))
+        assert {event.name for event in manager.history()} == {"web"}
+
+
+def test_a_command_that_is_one_text_is_shown_as_a_list() -> None:
+    with pytest.raises(ConfigError, match=r"must be a list of words: \['pg_isready', '-q'\]"):
+        probes.command("pg_isready -q")

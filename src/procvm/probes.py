@@ -169,7 +169,9 @@ class Notify(Probe):
 
 
 def _argv(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+    if isinstance(value, str):
+        raise ConfigError("argv", value, f"must be a list of words: {value.split() or ['true']}")
+    if not isinstance(value, Sequence) or not value:
         raise ConfigError("argv", value, "must be a sequence of strings, not empty")
     words = tuple(map(_fspath, value))
     for word in words:

@@ -126,6 +126,11 @@ class VMEvent:
     at: float
     detail: str = ""
 
+    @property
+    def name(self) -> str:
+        """The VM's name."""
+        return self.vm.name
+
     def __str__(self) -> str:
         """Say it in a line: 'web: exited - the program exited with code 3'."""
         return f"{self.vm.name}: {self.kind}" + (f" - {self.detail}" if self.detail else "")

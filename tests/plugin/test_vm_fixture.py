@@ -90,6 +90,7 @@ def test_each_test_that_needs_what_cannot_be_started_is_told_why(
     text = result.stdout.str()
     assert text.count("- VM web: removed, exited with code 1") == 2
     assert text.count("\nstdout: cannot-bind\n") == 2
+    assert not any(file in text for file in ("_fixture.py:", "_tickets.py:", "pytest_procvm.py:"))
 
 
 def test_a_config_may_depend_on_other_fixtures(pytester: pytest.Pytester, run: Run) -> None:

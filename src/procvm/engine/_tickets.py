@@ -64,6 +64,7 @@ class Ticket:
 
     def result(self) -> Any:
         """Return the answer, or raise it."""
+        __tracebackhide__ = True  # IPython and pytest show the verb, and not how it waits
         if self._error is not None:
             raise self._error
         return self._value

@@ -129,7 +129,9 @@ class Core:
         if not isinstance(config, VMConfig):
             if not isinstance(config, (dict, Mapping)):  # in this order: an ABC is slow
                 raise ConfigError(
-                    "config", config, "must be a VMConfig or a mapping of its fields"
+                    "config",
+                    config,
+                    'must be a VMConfig or a mapping of its fields: VMConfig("web", "sleep 60")',
                 )
             from ..config import config_from  # noqa: PLC0415 - cattrs is for mappings alone
 

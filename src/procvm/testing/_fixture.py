@@ -46,12 +46,14 @@ def vm_fixture(
 
         @pytest.fixture(name=name)
         def for_a_test(request: Any, vm_manager: VMManager) -> Iterator[VM]:
+            __tracebackhide__ = True  # of the fixture there is nothing to see here
             yield from _started(config, request, vm_manager)
 
         return for_a_test
 
     @pytest.fixture(name=name, scope=scope)
     def for_longer(request: Any, vm_manager_session: VMManager) -> Iterator[VM]:
+        __tracebackhide__ = True
         yield from _started(config, request, vm_manager_session)
 
     return for_longer
@@ -69,6 +71,7 @@ def _check(config: Any, scope: str) -> None:
 
 
 def _started(config: Any, request: Any, manager: VMManager) -> Iterator[VM]:
+    __tracebackhide__ = True
     vm = manager.allocate(config(request) if callable(config) else config)
     yield vm
     try:

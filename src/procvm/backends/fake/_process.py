@@ -18,6 +18,11 @@ _DEADLY = frozenset(
 )
 
 
+_UNSAID = (
+    "no line of its script's output has matched: FakeProgram(output=[(0.0, 'stdout', 'ready\\n')])"
+)
+
+
 class FakeProcess:
     """Plays one FakeProgram for one incarnation."""
 
@@ -94,7 +99,7 @@ class FakeProcess:
         probe = self._watched.get("ready")
         if probe is not None:
             said = self._said(probe)
-            words = "answered" if said else "no line of its script's output has matched"
+            words = "answered" if said else _UNSAID
             self._answer_ready(said, words)
 
     def _answer_ready(self, passes: bool, words: str) -> None:  # noqa: FBT001 - an answer
