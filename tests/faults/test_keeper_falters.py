@@ -252,16 +252,21 @@ def open_now() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_what_posix_spawn_refuses_is_a_failed_start_and_leaves_nothing() -> None:
-    order = _spawning.Order(b"/bin/true", (b"true",), b"/", {b"": b"x"}, None)
+def refused(env: dict[bytes, bytes], setup: _spawning.Setup | None) -> tuple[Any, ...]:
+    """Spawn as the keeper does, which fails; return how, when no descriptor is left of it."""
+    order = _spawning.Order(b"/bin/true", (b"true",), b"/", env, setup)
     before, here = open_now(), Path.cwd()
     try:
         with pytest.raises(_spawning.SpawnError) as told:
             _spawning.spawn(order, None, Tags(), [])
     finally:
-        os.chdir(here)
-    assert told.value.args == (0, "spawn")
+        os.chdir(here)  # the keeper goes to the root after each
     assert open_now() == before
+    return told.value.args
+
+
+def test_what_posix_spawn_refuses_is_a_failed_start_and_leaves_nothing() -> None:
+    assert refused({b"": b"x"}, None) == (0, "spawn")
 
 
 def test_a_fork_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,15 +276,7 @@ def test_a_fork_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     refusing = types.SimpleNamespace(**{**vars(posix), "fork": refuse})
     monkeypatch.setattr(_spawning, "posix", refusing)
     setup = _spawning.Setup(None, None, (), None)
-    order = _spawning.Order(b"/bin/true", (b"true",), b"/", {}, setup)
-    before, here = open_now(), Path.cwd()
-    try:
-        with pytest.raises(_spawning.SpawnError) as told:
-            _spawning.spawn(order, None, Tags(), [])
-    finally:
-        os.chdir(here)
-    assert told.value.args[0] == errno.EAGAIN
-    assert open_now() == before
+    assert refused({}, setup)[0] == errno.EAGAIN
 
 
 # --- the host's own failures ----------------------------------------------------------

@@ -306,9 +306,7 @@ class Keeper:
         self._lost(why)
 
     def _end_process(self) -> None:
-        if self._socket.fileno() >= 0:
-            self._reactor.unregister(self._socket.fileno())
-        self._socket.close()
+        self._close_socket()
         self.process.kill()
         self.process.wait()
 
@@ -316,10 +314,13 @@ class Keeper:
         self._is_over = True
         if self.facts.get("tag") and self.facts["outermost"]:
             _ended_tags.add(self.facts["base"] >> _OWN_BITS)
+        self._close_socket()
+        self._forget_what_waits()
+
+    def _close_socket(self) -> None:
         if self._socket.fileno() >= 0:
             self._reactor.unregister(self._socket.fileno())
         self._socket.close()
-        self._forget_what_waits()
 
     def _forget_what_waits(self) -> None:
         for _, fd in self._waiting:
