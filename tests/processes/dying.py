@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import psutil
@@ -36,8 +37,10 @@ def dies_with_its_host(
         host.stdin.flush()
         main = psutil.Process(int(host.stdout.readline()))
         serves()
-        family = [main, *main.children(recursive=True)]
-        assert len(family) >= processes
+        deadline = time.monotonic() + 30
+        while len(family := [main, *main.children(recursive=True)]) < processes:
+            assert time.monotonic() < deadline  # it serves before all of it is there
+            time.sleep(0.01)
         host.kill()
         host.wait()
     _, left = psutil.wait_procs(family, timeout=_PATIENCE)
