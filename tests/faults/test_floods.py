@@ -15,8 +15,7 @@ from contextlib import contextmanager
 import pytest
 
 from procvm import LogPolicy, SubprocessBackend, VMConfig, VMManager, VMState
-from procvm.backends.subprocess._floods import Floods
-from procvm.backends.subprocess._reactor import ReactorThread
+from procvm.backends.subprocess._floods import Flood
 
 USUAL, LARGE = 2**16, 2**20
 
@@ -56,19 +55,19 @@ def test_a_pipe_grows_with_a_flood_and_is_given_back(containment: str) -> None:
     with VMManager(backend) as manager:
         vm = manager.allocate(VMConfig("x", ["yes"], log=LogPolicy(keep=100_000)))
         (running,) = backend._running.values()
-        pipe, quiet = running.pipes["stdout"], running.pipes["stderr"]
+        pipe, quiet = running.pipes.fds
         with busy():
             until(lambda: size_of(pipe) == LARGE)
         assert size_of(quiet) == USUAL
         manager.signal(vm, signal.SIGSTOP)
         until(lambda: size_of(pipe) == USUAL)
-        assert Floods._lent == 0
+        assert Flood._lent == 0
         assert sum(len(line.text) + 1 for line in manager.logs(vm)) <= 100_001
         manager.signal(vm, signal.SIGCONT)
         with busy():
             until(lambda: size_of(pipe) == LARGE)
         assert manager.remove(vm).state is VMState.REMOVED
-        assert Floods._lent == 0
+        assert Flood._lent == 0
 
 
 @pytest.fixture
@@ -80,71 +79,60 @@ def pipes() -> Iterator[list[tuple[int, int]]]:
             os.close(fd)
 
 
-@pytest.fixture
-def reactor() -> Iterator[ReactorThread]:
-    made = ReactorThread()
-    yield made
-    made.close()
+def see_full(flood: Flood, fd: int, times: int = 16) -> None:
+    for _ in range(times):
+        flood.saw(fd, USUAL)
 
 
-def in_loop(reactor: ReactorThread, call: Callable[[], None]) -> None:
-    done = threading.Event()
-    reactor.post(call)
-    reactor.post(done.set)
-    assert done.wait(30)
-
-
-def see_full(floods: Floods, fd: int) -> None:
-    for _ in range(16):
-        floods.saw(fd, USUAL)
-
-
-def test_sixteen_at_once_and_each_comes_back(
-    reactor: ReactorThread, pipes: list[tuple[int, int]]
-) -> None:
-    floods, other = Floods(reactor), Floods(reactor)
-    full = pipes[0][1]
-    os.set_blocking(full, False)
-
-    def begin() -> None:
-        for number, (read, _) in enumerate(pipes):
-            see_full(floods if number % 2 else other, read)
-        os.write(full, b"x" * (USUAL + 1))
-
-    in_loop(reactor, begin)
+def test_sixteen_at_once_and_each_comes_back(pipes: list[tuple[int, int]]) -> None:
+    floods = [Flood() for _ in pipes]
+    for flood, (read, _) in zip(floods, pipes, strict=True):
+        see_full(flood, read)
     assert [size_of(read) for read, _ in pipes] == [LARGE] * 16 + [USUAL] * 4
-    until(lambda: Floods._lent == 1)
-    assert size_of(full) == LARGE, "what is in it would not fit"
-    os.read(pipes[0][0], LARGE)
-    until(lambda: Floods._lent == 0)
-    assert {size_of(read) for read, _ in pipes} == {USUAL}
-    in_loop(reactor, lambda: see_full(floods, pipes[1][0]))
+    read, write = pipes[0]
+    os.set_blocking(write, False)
+    os.write(write, b"x" * (USUAL + 1))
+    for flood, (one, _) in zip(floods, pipes, strict=True):
+        flood.look(one)
+    assert Flood._lent == 1
+    assert (size_of(read), floods[0].size) == (LARGE, LARGE), "what is in it would not fit"
+    os.read(read, LARGE)
+    floods[0].look(read)
+    assert Flood._lent == 0
+    assert {size_of(one) for one, _ in pipes} == {USUAL}
+    assert {flood.size for flood in floods} == {USUAL}
+    see_full(floods[1], pipes[1][0])
     assert size_of(pipes[1][0]) == LARGE
-    in_loop(reactor, lambda: floods.forget(pipes[1][0]))
-    assert Floods._lent == 0
+    floods[1].forget()
+    floods[1].forget()
+    assert Flood._lent == 0
 
 
-def test_what_is_read_now_and_then_is_no_flood(
-    reactor: ReactorThread, pipes: list[tuple[int, int]]
-) -> None:
-    floods = Floods(reactor)
-    read = pipes[0][0]
+def test_what_still_floods_stays_large(pipes: list[tuple[int, int]]) -> None:
+    flood, (read, _) = Flood(), pipes[0]
+    see_full(flood, read)
+    see_full(flood, read, 32)
+    flood.look(read)
+    assert (flood.is_large, size_of(read)) == (True, LARGE)
+    see_full(flood, read, 31)
+    flood.look(read)
+    assert (flood.is_large, size_of(read)) == (False, USUAL)
+    assert Flood._lent == 0
 
-    def often() -> None:
-        for _ in range(1000):
-            floods.saw(read, 4000)
-            floods.saw(read, USUAL - 1)
-        for _ in range(15):
-            floods.saw(read, USUAL)
 
-    in_loop(reactor, often)
+def test_what_is_read_now_and_then_is_no_flood(pipes: list[tuple[int, int]]) -> None:
+    flood, read = Flood(), pipes[0][0]
+    for _ in range(1000):
+        flood.saw(read, 4000)
+        flood.saw(read, USUAL - 1)
+    see_full(flood, read, 15)
     assert size_of(read) == USUAL
 
 
 USED_UP = """
 import fcntl, os, subprocess, sys, threading, time
 from procvm import SubprocessBackend, VMConfig, VMManager
-from procvm.backends.subprocess._floods import Floods
+from procvm.backends.subprocess._floods import Flood
 if os.getuid() == 0:
     os.chdir("/")
     os.setgroups([])
@@ -170,7 +158,7 @@ with VMManager(SubprocessBackend("group")) as manager:
     vm = manager.wait(vm)
     over.set()
     assert vm.exit.code == 0, vm
-    assert Floods._lent == 0
+    assert Flood._lent == 0
     assert [e for e in manager.history() if e.kind == "warning"] == []
 """
 

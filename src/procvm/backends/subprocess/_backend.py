@@ -18,17 +18,16 @@ from ...facts import Survivor, Usage
 from ...probes import Command, Notify
 from .._stack import ensure_room
 from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Timer, Waiter
-from ._calls import CALLS
 from ._choice import holder_for
 from ._environment import environment_of
 from ._errors import translated
-from ._floods import Floods
 from ._holds import Holder
 from ._ids import identities
 from ._launch import uid_of
 from ._lease import LoopLease, forget_in_child
 from ._listener import ThreadListener
 from ._logfile import LogFile
+from ._pipe import Pipes
 from ._resolve import renewed, resolve
 from ._routes import Routes
 from ._running import Running, RunningTrees
@@ -38,8 +37,6 @@ from .probing import Commands, NotifySocket, Strangers, Watcher, leaves_of, try_
 
 __all__ = ["SubprocessBackend"]
 
-_MOST_AT_ONCE = 64 * 1024
-_LARGEST_PIPE = 1024 * 1024  # unprivileged: pipe(7)
 _LONGEST_TRY = 86400.0  # a socket's timeout of years would overflow a C time
 _live: weakref.WeakSet[SubprocessBackend] = weakref.WeakSet()
 
@@ -64,8 +61,6 @@ class SubprocessBackend(Backend):
         self._commands.holder = self._holder
         self._sink: Sink | None = None
         self._running: dict[Key, Running] = {}
-        self._floods = Floods(self._reactor)
-        self._read_pipe = CALLS.reader()
         self._meter = UsageMeter()
         self._ids = identities()
         self._chance = random.Random()  # noqa: S311 - jitter is no secret
@@ -154,11 +149,13 @@ class SubprocessBackend(Backend):
 
     def spawn(self, key: Key, plan: Plan) -> None:
         """See Backend."""
-        running = self._running[key] = Running(plan)
+        warn = partial(self._warned, key)
+        file = LogFile(plan, warn) if plan.config.log.file is not None else None
+        aside = None if file is None else file.write
+        pipes = Pipes(self._reactor, partial(self._got, key), aside, warn)
+        running = self._running[key] = Running(plan, pipes, file)
         ready = plan.config.ready
         more: dict[str, str] = {}
-        if plan.config.log.file is not None:
-            running.file = LogFile(plan, lambda words: self.sink.warned(key, words))
         if ready is not None and any(isinstance(p, Notify) for p in leaves_of(ready)):
             try:
                 running.notify = NotifySocket(self._reactor)
@@ -218,14 +215,10 @@ class SubprocessBackend(Backend):
         """See Holding."""
         running = self._running[key]
         running.pid = pid
-        running.pipes.update(stdout=stdout, stderr=stderr)
+        running.pipes.open(stdout, stderr)
         self.sink.started(key, pid)  # first: whoever waits for it may go on meanwhile
         if self._running.get(key) is running:
-            try:
-                for stream, fd in running.pipes.items():
-                    self._reactor.register(fd, partial(self._read, key, stream))
-            except OSError as e:  # epoll(7): max_user_watches
-                self.sink.warned(key, f"its output is read at its end alone: {e.strerror}")
+            running.pipes.watch()
             self._listen_to(key, running)
 
     def held_failed(self, key: Key, error: StartError) -> None:
@@ -237,7 +230,11 @@ class SubprocessBackend(Backend):
         self, key: Key, code: int | None, signal: int | None, *, tree_gone: bool, why: str = ""
     ) -> None:
         """See Holding."""
-        self._drain(key)
+        self._when_drained(key, lambda: self._exited(key, code, signal, tree_gone, why))
+
+    def _exited(
+        self, key: Key, code: int | None, signal: int | None, tree_gone: bool, why: str  # noqa: FBT001 - as told
+    ) -> None:  # fmt: skip
         if tree_gone and self._commands.stop_all(key, lambda: self._gone(key)):
             tree_gone = False  # its probes' commands are still to go
         self.sink.exited(key, code, signal, tree_gone=tree_gone, why=why)
@@ -250,8 +247,10 @@ class SubprocessBackend(Backend):
             self._gone(key)
 
     def _gone(self, key: Key) -> None:
-        self._drain(key)
-        self.sink.gone(key)
+        self._when_drained(key, lambda: self._tell_last(key, partial(self.sink.gone, key)))
+
+    def _tell_last(self, key: Key, tell: Callable[[], None]) -> None:
+        tell()
         self._drop(key)
 
     def held_survived(self, key: Key, survivors: tuple[Survivor, ...]) -> None:
@@ -260,66 +259,40 @@ class SubprocessBackend(Backend):
 
     def held_lost(self, key: Key, why: str) -> None:
         """See Holding."""
-        self._drain(key)
-        self.sink.lost(key, why)
-        self._drop(key)
+        self._when_drained(key, lambda: self._tell_last(key, partial(self.sink.lost, key, why)))
 
     # --- output -----------------------------------------------------------------------
 
-    def _read(self, key: Key, stream: str) -> int:
-        """Read once, and return how much there was: 0 when nothing, or never again."""
-        running = self._running.get(key)
-        fd = running.pipes.get(stream) if running is not None else None
-        if running is None or fd is None:
-            return 0
-        try:
-            data = self._read_pipe(fd, self._floods.most(fd, _MOST_AT_ONCE))
-        except BlockingIOError:
-            return 0
-        except OSError:
-            data = b""
-        if not data:
-            self._close_pipe(fd, CALLS.close)
-            del running.pipes[stream]
-            return 0
-        self._floods.saw(fd, len(data))
-        if running.file is not None:
-            running.file.write(data)
+    def _got(self, key: Key, stream: str, data: bytes) -> None:
+        running = self._running[key]
         self.sink.output(key, stream, data)
         for watcher in tuple(running.watchers.values()):
             watcher.saw(stream, data)
-        return len(data)
 
-    def _drain(self, key: Key) -> None:
-        """Read what is in the pipes now; a flooding grandchild prolongs it by one pipe at most."""
+    def _warned(self, key: Key, words: str) -> None:
+        """Any thread: tell it in the loop."""
+        self._reactor.post(lambda: self.sink.warned(key, words))
+
+    def _when_drained(self, key: Key, then: Callable[[], None]) -> None:
+        """Tell what comes after the output when all that was written until now is told."""
         running = self._running.get(key)
         if running is None:
-            return
-        for stream in tuple(running.pipes):
-            left = _LARGEST_PIPE
-            while left > 0 and (size := self._read(key, stream)):
-                left -= size
-                if size < _MOST_AT_ONCE:
-                    break
-
-    def _close_pipe(self, fd: int, close: Callable[[int], None] = os.close) -> None:
-        self._floods.forget(fd)
-        self._reactor.unregister(fd)
-        close(fd)
+            then()
+        else:
+            running.pipes.drain(then)
 
     def _drop(self, key: Key) -> None:
         running = self._running.pop(key, None)
         if running is None:
             return
-        for fd in running.pipes.values():
-            self._close_pipe(fd)
+        running.pipes.close()
         for watcher in running.watchers.values():
             watcher.stop()
         self._commands.stop_all(key)
         if running.notify is not None:
             running.notify.close()
         if running.file is not None:
-            running.file.close()
+            self._reactor.readers.do(running.file.close)
 
     # --- the rest of the contract -----------------------------------------------------
 
@@ -378,13 +351,11 @@ class SubprocessBackend(Backend):
         """In a forked child: close its copies of what is the parent's."""
         self._is_closed = self._is_over = True
         for running in self._running.values():
-            for fd in running.pipes.values():
-                os.close(fd)
-            running.pipes.clear()
+            running.pipes.forget()
             if running.notify is not None:
                 running.notify.forget()
             if running.file is not None:
-                running.file.close()
+                running.file.forget()
         self._commands.forget()
         self._holder.forget()
 

@@ -51,8 +51,8 @@ class Calls(Protocol):
     def mailbox(self, size: int) -> Mailbox:
         """Make one for messages of up to ``size`` bytes; as the others for one thread."""
 
-    def reader(self) -> Callable[[int, int], bytes]:
-        """Make a function that reads a pipe that does not block, at most so much."""
+    def look(self, fd: int) -> int:
+        """Tell what is to be read in a pipe: 0 nothing, POLLHUP its end alone."""
 
     def glance(self, epoll: select.epoll) -> Callable[[], list[int]]:
         """Make a function that tells what is readable without waiting; perhaps not all."""
@@ -96,8 +96,12 @@ class OrdinaryCalls:
     def mailbox(self, size: int) -> Mailbox:
         return _OrdinaryMailbox(size)
 
-    def reader(self) -> Callable[[int, int], bytes]:
-        return os.read
+    def look(self, fd: int) -> int:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        seen = poll.poll(0)
+        is_sure = sys.platform == "linux"  # that there is nothing before the end
+        return seen[0][1] | (0 if is_sure else select.POLLIN) if seen else 0
 
     def glance(self, epoll: select.epoll) -> Callable[[], list[int]]:  # noqa: ARG002 - it would be a call more
         return list

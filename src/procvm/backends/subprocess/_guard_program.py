@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 
+_PR_SET_PDEATHSIG = 1
 _PATIENCE = 5.0
 _FOR_A_START = 0.5  # seconds: the host died between a fork and its exec, which goes on
 _MOST_FOR_A_START = 30.0  # where it is seen to be there, and does not come to its exec
@@ -23,29 +24,49 @@ _FIRST_PASS, _SLOWEST_PASS = 0.002, 0.05
 
 def main(host: int) -> None:
     """Read what is to be guarded until the host is gone; then take it away."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    guarded, program = _listen(host)
+    guarded, program = _listen(host, _end_of_the_loop())
     if guarded:
         _take_away(guarded, program)
 
 
-def _listen(host: int) -> tuple[dict[str, tuple[int, int]], str]:
+def _end_of_the_loop() -> int:
+    """Return a descriptor that is readable when the thread that started this has ended.
+
+    By SIGHUP (prctl(2), PR_SET_PDEATHSIG). A host that is killed does not end, and closes
+    nothing, while another of its threads waits in the kernel where no signal reaches it.
+    """
+    ended, to_end = os.pipe()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if sys.platform == "linux":
+        with contextlib.suppress(ImportError, OSError):
+            from _ctypes import call_function, dlopen, dlsym  # noqa: PLC0415 - may be missing
+
+            signal.signal(signal.SIGHUP, lambda *_: os.write(to_end, b"x"))
+            prctl = dlsym(dlopen(None, 0), "prctl")  # type: ignore[arg-type] # None: the program itself
+            call_function(prctl, (_PR_SET_PDEATHSIG, int(signal.SIGHUP), 0, 0, 0))
+    return ended
+
+
+def _listen(host: int, ended: int) -> tuple[dict[str, tuple[int, int]], str]:
     """Return what is guarded when the host has died, and its program; nothing after quit."""
     poll = select.poll()
     poll.register(0, select.POLLIN)
+    poll.register(ended, select.POLLIN)
     if hasattr(os, "pidfd_open"):
         try:
             poll.register(os.pidfd_open(host), select.POLLIN)
         except OSError:
             pass  # it is dead already: the end of the pipe comes as well
     guarded: dict[str, tuple[int, int]] = {}
-    rest, program = b"", ""
+    rest, program, is_dead = b"", "", False
     while True:
         # What was said is read to its end, also when the host dies meanwhile.
-        is_dead = os.getppid() != host
+        is_dead = is_dead or os.getppid() != host
         ready = [fd for fd, _ in poll.poll(0 if is_dead else None)]
         data = os.read(0, 65536) if 0 in ready else b""
+        is_dead = is_dead or ended in ready
         if not data and (is_dead or 0 in ready):
             return guarded, program
         *lines, rest = (rest + data).split(b"\n")

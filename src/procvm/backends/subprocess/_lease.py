@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ..base import Timer
 from ._hub import KeeperHub
 from ._reactor import ReactorThread
+from ._readers import Readers
 from ._waiter import LockWaiter
 
 __all__ = ["LoopLease", "forget_in_child"]
@@ -20,6 +21,7 @@ class _Shared:
     def __init__(self) -> None:
         self.reactor = ReactorThread()
         self.hub = KeeperHub(self.reactor)
+        self.readers = Readers(self.reactor)
         self.users: set[LoopLease] = set()
 
 
@@ -48,6 +50,11 @@ class LoopLease:
     def hub(self) -> KeeperHub:
         """The keeper's, for whoever runs in the loop."""
         return (self._shared or self._joined()).hub
+
+    @property
+    def readers(self) -> Readers:
+        """The threads for what may block, for whoever runs in the loop."""
+        return (self._shared or self._joined()).readers
 
     @property
     def has_begun(self) -> bool:
@@ -117,6 +124,7 @@ class LoopLease:
                     _now = None
                 self._ending = shared
             shared = self._ending
+        shared.readers.close()
         shared.reactor.close()
 
 

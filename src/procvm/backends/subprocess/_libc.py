@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import select
 import socket
@@ -111,20 +110,6 @@ class _Mailbox:
         return fds
 
 
-class _Reader:
-    def __init__(self) -> None:
-        self._one = (_Poll * 1)()
-
-    def __call__(self, fd: int, most: int) -> bytes:
-        one = self._one[0]
-        one.fd, one.events = fd, select.POLLIN
-        if not _poll(self._one, 1, 0):
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        if one.revents == select.POLLHUP:
-            return b""
-        return os.read(fd, most)
-
-
 class _Glance:
     def __init__(self, epoll: select.epoll) -> None:
         self._epoll = epoll
@@ -171,8 +156,9 @@ class LibcCalls:
     def mailbox(self, size: int) -> Mailbox:
         return _Mailbox(size)
 
-    def reader(self) -> Callable[[int, int], bytes]:
-        return _Reader()
+    def look(self, fd: int) -> int:
+        one = _Poll(fd, select.POLLIN)
+        return one.revents if _poll(one, 1, 0) else 0
 
     def glance(self, epoll: select.epoll) -> Callable[[], list[int]]:
         return _Glance(epoll)

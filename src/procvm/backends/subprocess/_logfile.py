@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 import time
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ _LOOK_EVERY = 0.1  # seconds: a look for each line would cost a flood its speed
 class LogFile:
     """Appends; ``warn`` is told once when that fails, and once when the file was deleted.
 
+    It is written beside the loop, which a hung disk must not stop, by one thread at a time.
     One that was renamed, deleted or replaced meanwhile (by logrotate(8), say) is made anew.
     """
 
@@ -30,10 +32,16 @@ class LogFile:
         self._looked = 0.0
         self._fd: int | None = None
         self._size = 0
-        self._is_in_a_line = False
+        self._is_in_a_line = self._is_over = False
+        self._turns = threading.Lock()
 
     def write(self, data: bytes) -> None:
         """Append ``data``, after a rotation where one is due."""
+        with self._turns:
+            if not self._is_over:
+                self._write(data)
+
+    def _write(self, data: bytes) -> None:
         try:
             if self._fd is not None and (self._is_full(data) or self._is_long_ago()):
                 self._look()
@@ -51,7 +59,7 @@ class LogFile:
                 self._is_gone, self._has_told_gone = False, True
                 self._warn(f"the log {self._path!r} was deleted meanwhile; it is made anew")
         except OSError as e:
-            self.close()
+            self._close()
             if not self._has_warned:
                 self._has_warned = True
                 self._warn(f"the log {self._path!r} cannot be written: {e.strerror}")
@@ -85,7 +93,7 @@ class LogFile:
         if found is not None and os.path.samestat(found, mine):
             self._size = found.st_size  # somebody may have cut it: O_APPEND goes on at its end
             return
-        self.close()
+        self._close()
         if mine.st_nlink == 0 and not self._has_told_gone:  # else it has another name now
             self._is_gone = True
 
@@ -98,7 +106,7 @@ class LogFile:
         self._fd, self._size = fd, found.st_size
 
     def _turn(self) -> None:
-        self.close()
+        self._close()
         if self._backups == 0:
             os.truncate(self._path, 0)
         else:
@@ -111,6 +119,16 @@ class LogFile:
         self._open()
 
     def close(self) -> None:
+        """Write no more; this may block as well."""
+        with self._turns:
+            self._is_over = True
+            self._close()
+
+    def forget(self) -> None:
+        """In a forked child: close its copy, whoever was writing at the fork."""
+        self._close()
+
+    def _close(self) -> None:
         """Close the file; the next write opens it again."""
         if self._fd is not None:
             os.close(self._fd)

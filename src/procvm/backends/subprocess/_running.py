@@ -8,6 +8,7 @@ from functools import partial
 from ..base import Key, Plan
 from ._holds import Holder
 from ._logfile import LogFile
+from ._pipe import Pipes
 from .probing import NotifySocket, Watcher
 
 __all__ = ["Running", "RunningTrees"]
@@ -16,11 +17,9 @@ __all__ = ["Running", "RunningTrees"]
 class Running:
     """Its pipes, its log file, its probes and what it says of itself."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, pipes: Pipes, file: LogFile | None) -> None:
+        self.plan, self.pipes, self.file = plan, pipes, file
         self.pid: int | None = None
-        self.pipes: dict[str, int] = {}
-        self.file: LogFile | None = None
         self.watchers: dict[str, Watcher] = {}
         self.notify: NotifySocket | None = None
 

@@ -204,13 +204,13 @@ class TreeHolder:
         pipes = [fds.pop(0) for _ in fds[:2]] if fact[0] == words.STARTED else []
         if held is not None and fact[0] == words.STARTED and len(pipes) < 2:  # noqa: PLR2004 - a pair
             for pipe in pipes:
-                os.close(pipe)
+                self._reactor.readers.close_pipe(pipe)
             self._take_back(held)
         elif held is not None:
             tell(held, *fact[2:], *pipes)
         else:
             for pipe in pipes:
-                os.close(pipe)
+                self._reactor.readers.close_pipe(pipe)
 
     def greeted(self, facts: Mapping[str, Any]) -> None:
         """See Member."""

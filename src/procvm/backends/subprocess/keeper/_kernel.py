@@ -13,18 +13,24 @@ __all__ = [
 ]  # fmt: skip
 
 RLIMIT_LOCKS = 10  # without effect since Linux 2.4.25, inherited, readable by all: getrlimit(2)
-_PR_SET_CHILD_SUBREAPER, _PR_SET_NAME = 36, 15
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
 _READ = posix.O_RDONLY | posix.O_CLOEXEC
 _OWN = f"/proc/self/task/{posix.getpid()}/children"
 
 
 def ancestry_is_ours() -> bool:
-    """Become the parent of every orphan below (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    """Become the parent of every orphan below (prctl(2), PR_SET_CHILD_SUBREAPER).
+
+    And hear, by SIGHUP, of the end of the thread that started the keeper, the host's loop: a host
+    that is killed does not end, and closes nothing, while another of its threads waits in the
+    kernel where no signal reaches it (for a hung disk, or a pipe that a program holds).
+    """
     try:
         from _ctypes import call_function, dlopen, dlsym  # noqa: PLC0415 - may be missing
 
         prctl = dlsym(dlopen(None, 0), "prctl")  # type: ignore[arg-type] # None: the program itself
         call_function(prctl, (_PR_SET_NAME, b"procvm-keeper"))
+        call_function(prctl, (_PR_SET_PDEATHSIG, int(_signal.SIGHUP), 0, 0, 0))
         return bool(call_function(prctl, (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) == 0)
     except (ImportError, OSError):
         return False

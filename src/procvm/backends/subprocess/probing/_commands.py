@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,13 +13,14 @@ from ....errors import ProcVMError, StartError
 from ....facts import Exit, Survivor
 from ...base import Key, Plan
 from .._environment import environment_of
-from .._holds import Holder, Reactor
+from .._holds import Holder
+from .._lease import LoopLease
+from .._pipe import Pipes
 from .._resolve import resolve
 from ._tries import Answer
 
 __all__ = ["Commands"]
 
-_MOST_READ = 64 * 1024
 _KEPT = 2048
 _PATIENCE = 5.0  # seconds from the kill until the next try may begin all the same
 
@@ -28,13 +28,16 @@ _PATIENCE = 5.0  # seconds from the kill until the next try may begin all the sa
 class _Run:
     """One run of one command."""
 
-    def __init__(self, owner: Key, plan: Plan) -> None:
+    def __init__(self, owner: Key, plan: Plan, loop: LoopLease) -> None:
         self.owner, self.plan = owner, plan
         self.told = threading.Event()
         self.gone = threading.Event()
         self.answer: Answer | None = None
-        self.pipes: set[int] = set()
         self.tail: deque[bytes] = deque(maxlen=8)
+        self.pipes = Pipes(loop, self._got)
+
+    def _got(self, _: str, data: bytes) -> None:
+        self.tail.append(data[-_KEPT:])
 
     def tell(self, passed: bool, words: str) -> None:  # noqa: FBT001 - an answer
         if self.answer is None:
@@ -48,7 +51,7 @@ class Commands:
     holder: Holder  # set when there is one: it tells to what is made of this
 
     def __init__(
-        self, reactor: Reactor, survived: Callable[[Key, tuple[Survivor, ...]], None]
+        self, reactor: LoopLease, survived: Callable[[Key, tuple[Survivor, ...]], None]
     ) -> None:
         self._reactor, self._survived = reactor, survived
         self._runs: dict[Key, _Run] = {}
@@ -68,7 +71,7 @@ class Commands:
                 plan.config, command=argv, path=plan.directory, ready=None, alive=None,
                 log=LogPolicy(keep=0), stop=StopPolicy(grace=0),
             )  # fmt: skip
-            run = _Run(owner, resolve(config, plan.base))
+            run = _Run(owner, resolve(config, plan.base), self._reactor)
         except ProcVMError as e:
             return False, str(getattr(e, "why", e))
         self._reactor.post(lambda: self._begin(run, stopped))
@@ -111,10 +114,9 @@ class Commands:
 
     def held_started(self, key: Key, pid: int, stdout: int, stderr: int) -> None:  # noqa: ARG002 - as told
         """Read what it writes: its last words are the probe's."""
-        run = self._runs[key]
-        for fd in (stdout, stderr):
-            run.pipes.add(fd)
-            self._reactor.register(fd, lambda fd=fd: self._read(run, fd))  # type: ignore[misc] # bound now
+        pipes = self._runs[key].pipes
+        pipes.open(stdout, stderr)
+        pipes.watch()
 
     def held_failed(self, key: Key, error: StartError) -> None:
         """It could not be started: that is the answer."""
@@ -131,9 +133,10 @@ class Commands:
         why: str = "",  # noqa: ARG002 - the same
     ) -> None:
         """Its end is the answer; what it leaves is killed at once."""
+        self._runs[key].pipes.drain(lambda: self._exited(key, code, signal, tree_gone=tree_gone))
+
+    def _exited(self, key: Key, code: int | None, signal: int | None, *, tree_gone: bool) -> None:
         run = self._runs[key]
-        for fd in tuple(run.pipes):
-            self._read(run, fd)
         lines = b"".join(run.tail)[-_KEPT:].decode("utf-8", "replace").strip().splitlines()
         said = f": {lines[-1]}" if lines else ""
         run.tell(code == 0, f"{run.plan.config.command[0]} {Exit(code, signal, 0.0)}{said}")
@@ -144,7 +147,7 @@ class Commands:
 
     def held_gone(self, key: Key) -> None:
         """Nothing of it lives."""
-        self._end(key)
+        self._runs[key].pipes.drain(lambda: self._end(key))
 
     def held_survived(self, key: Key, survivors: tuple[Survivor, ...]) -> None:
         """Tell it of the VM, where that only waits for them."""
@@ -157,27 +160,9 @@ class Commands:
         self._runs[key].tell(False, why)
         self._end(key)
 
-    def _read(self, run: _Run, fd: int) -> None:
-        try:
-            data = os.read(fd, _MOST_READ)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
-            run.tail.append(data[-_KEPT:])
-        else:
-            self._close(run, fd)
-
-    def _close(self, run: _Run, fd: int) -> None:
-        run.pipes.discard(fd)
-        self._reactor.unregister(fd)
-        os.close(fd)
-
     def _end(self, key: Key) -> None:
         run = self._runs.pop(key)
-        for fd in tuple(run.pipes):
-            self._close(run, fd)
+        run.pipes.close()
         self.holder.release(key)
         run.tell(False, "it was taken away")
         run.gone.set()
@@ -189,8 +174,7 @@ class Commands:
     def close(self) -> None:
         """Answer whoever still waits; the holder takes everything away."""
         for run in self._runs.values():
-            for fd in tuple(run.pipes):
-                self._close(run, fd)
+            run.pipes.close()
             run.tell(False, "the manager is closed")
             run.gone.set()
         self._runs.clear()
@@ -198,6 +182,5 @@ class Commands:
     def forget(self) -> None:
         """In a forked child: close its copies of the pipes."""
         for run in self._runs.values():
-            for fd in run.pipes:
-                os.close(fd)
+            run.pipes.forget()
         self._runs.clear()

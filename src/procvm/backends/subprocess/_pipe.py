@@ -1,0 +1,252 @@
+"""What one program writes: its pipes, watched by the loop and read beside it."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from ..base import Timer
+from ._calls import CALLS
+from ._floods import Flood
+from ._lease import LoopLease
+
+__all__ = ["Pipes"]
+
+_MOST_AT_ONCE = 64 * 1024
+_LARGEST_PIPE = 1024 * 1024  # unprivileged: pipe(7)
+_PATIENCE = 0.25  # seconds for what is in a pipe at an exit, where somebody holds it
+
+
+def _nothing(_: object) -> None:
+    return
+
+
+class Pipe:
+    """One reading end; everything but ``_read`` runs in the loop, and one of both at a time.
+
+    Args:
+        fd: Does not block; it is this one's now.
+        loop: Watches it, and has threads that read.
+        got: Gets what was read.
+        aside: Gets it before, beside the loop: it may block.
+        warn: Is told when it cannot be watched.
+    """
+
+    def __init__(
+        self, fd: int, loop: LoopLease, got: Callable[[bytes], None],
+        aside: Callable[[bytes], None], warn: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.fd = fd
+        self._loop, self._got, self._aside, self._warn = loop, got, aside, warn
+        self._flood = Flood()
+        self._is_watched = self._is_out = self.is_closed = False
+        self._then: Callable[[], None] | None = None
+        self._left = 0
+        self._patience: Timer | None = None
+        self._look: Timer | None = None
+
+    def watch(self) -> None:
+        """Read it whenever there is something."""
+        if self._is_watched or self.is_closed or self._is_out:
+            return
+        try:
+            self._loop.register(self.fd, self._ready)
+            self._is_watched = True
+        except OSError as e:  # epoll(7): max_user_watches
+            self._warn(f"its output is read at its end alone: {e.strerror}")
+
+    def _unwatch(self) -> None:
+        if self._is_watched:
+            self._is_watched = False
+            self._loop.unregister(self.fd)
+
+    def _ready(self) -> None:
+        seen = CALLS.look(self.fd)
+        if seen == select.POLLHUP:
+            self._end()
+        elif seen:
+            self._ask()
+
+    def _ask(self) -> None:
+        """Have it read; it is not watched meanwhile, for it would be seen all the time."""
+        self._unwatch()
+        self._is_out = True
+        self._loop.readers.ask(self._read, self._came)
+
+    def _read(self) -> bytes | None:
+        """Beside the loop: read once; None when there was nothing."""
+        try:
+            data = os.read(self.fd, max(_MOST_AT_ONCE, self._flood.size))
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+        self._flood.saw(self.fd, len(data))
+        if data:
+            self._aside(data)
+        return data
+
+    def _came(self, data: bytes | None) -> None:
+        try:
+            if data and not self.is_closed:
+                self._left -= len(data)
+                self._got(data)
+        finally:
+            self._is_out = False
+            self._go_on(is_at_end=data == b"")
+
+    def _go_on(self, *, is_at_end: bool) -> None:
+        if self.is_closed:  # meanwhile, or by whoever got the data
+            self._let_go()
+            return
+        if is_at_end:
+            self._end()
+        if self._then is not None:
+            self._drain()
+        self.watch()
+        if self._flood.is_large and self._look is None:
+            self._look = self._loop.call_later(Flood.LOOK_EVERY, self._look_at_size)
+
+    def _look_at_size(self) -> None:
+        self._look = None
+        if not (self._is_out or self.is_closed):
+            self._unwatch()
+            self._is_out = True
+            self._loop.readers.ask(partial(self._flood.look, self.fd), self._came)
+
+    def drain(self, then: Callable[[], None]) -> None:
+        """Call ``then`` when what is in it now was told: at once, where it is empty.
+
+        A flooding grandchild prolongs it by one pipe at most, and one that holds the pipe by a
+        quarter of a second.
+        """
+        self._then, self._left = then, _LARGEST_PIPE
+        if not self._is_out:
+            self._drain()
+        if self._then is not None:
+            self._patience = self._loop.call_later(_PATIENCE, self._drained)
+
+    def _drain(self) -> None:
+        if not self.is_closed and self._left > 0:
+            seen = CALLS.look(self.fd)
+            if seen == select.POLLHUP:
+                self._end()
+            elif seen:
+                self._ask()
+                return
+        self._drained()
+
+    def _drained(self) -> None:
+        then, self._then = self._then, None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        if then is not None:
+            then()
+
+    def _end(self) -> None:
+        """Close it at its end: there is no writer who could hold it."""
+        self._forget()
+        self._flood.forget()
+        CALLS.close(self.fd)
+
+    def _forget(self) -> None:
+        self.is_closed = True
+        self._unwatch()
+        for timer in (self._patience, self._look):
+            if timer is not None:
+                timer.cancel()
+
+    def close(self) -> None:
+        """Read no more; what is drained is not told of."""
+        if not self.is_closed:
+            self._then = None
+            self._forget()
+            if not self._is_out:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Close it, beside the loop where it has writers, who may hold it."""
+        self._flood.forget()
+        if CALLS.look(self.fd) == select.POLLHUP:
+            CALLS.close(self.fd)
+        else:
+            self._loop.readers.close_pipe(self.fd)
+
+
+class Pipes:
+    """Both pipes of one program.
+
+    Args:
+        loop: Watches them, and has threads that read.
+        got: Gets what was read, with the name of its stream.
+        aside: Gets it before, beside the loop: it may block.
+        warn: Is told when one cannot be watched.
+    """
+
+    def __init__(
+        self, loop: LoopLease, got: Callable[[str, bytes], None],
+        aside: Callable[[bytes], None] | None = None, warn: Callable[[str], None] = _nothing,
+    ) -> None:  # fmt: skip
+        self._loop, self._got, self._aside, self._warn = loop, got, aside or _nothing, warn
+        self._pipes: tuple[Pipe, ...] = ()
+        self._left: Iterator[Pipe] = iter(())
+        self._thens: deque[Callable[[], None]] = deque()
+        self._is_draining = False
+
+    def open(self, stdout: int, stderr: int) -> None:
+        """Take over their descriptors, which do not block."""
+        self._pipes = tuple(
+            Pipe(fd, self._loop, partial(self._got, stream), self._aside, self._warn)
+            for stream, fd in (("stdout", stdout), ("stderr", stderr))
+        )
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """Their descriptors, as far as they are open."""
+        return tuple(pipe.fd for pipe in self._pipes if not pipe.is_closed)
+
+    def watch(self) -> None:
+        """Read them whenever there is something."""
+        for pipe in self._pipes:
+            pipe.watch()
+
+    def drain(self, then: Callable[[], None]) -> None:
+        """Call ``then`` when what was written until now was told; each in its turn."""
+        self._thens.append(then)
+        if not self._is_draining:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._is_draining = True
+        self._left = iter(self._pipes)
+        self._next()
+
+    def _next(self) -> None:
+        for pipe in self._left:
+            if not pipe.is_closed:
+                pipe.drain(self._next)
+                return
+        then = self._thens.popleft()
+        try:
+            then()
+        finally:
+            if self._thens:
+                self._begin()
+            else:
+                self._is_draining = False
+
+    def close(self) -> None:
+        """Read no more; what waits for the rest is not told of it."""
+        self._thens.clear()
+        for pipe in self._pipes:
+            pipe.close()
+
+    def forget(self) -> None:
+        """In a forked child: close its copies, which the parent's being open makes harmless."""
+        for fd in self.fds:
+            os.close(fd)
+        self._pipes = ()
