@@ -138,6 +138,7 @@ def test_no_verb_waits_for_a_log_on_a_disk_that_hangs(
     manager.allocate(VMConfig("talks", ["sh", "-c", "echo up; exec sleep 1000"]))
     assert str(next(manager.follow("talks"))) == "up"
     assert manager.wait(vm).exit is not None
+    assert [str(line) for line in manager.logs(vm)] == ["one"]
     assert manager.remove(vm).state is VMState.REMOVED
     go.set()
     until(lambda: path.read_text() == "one\n")

@@ -86,8 +86,13 @@ class SubprocessBackend(Backend):
 
     def prepare(self) -> None:
         """See Backend."""
-        self._reactor.post(lambda: None if self._is_closed else self._holder.prepare())
+        self._reactor.post(self._prepare)
         self._reactor.run(lambda: None)  # it is done by then
+
+    def _prepare(self) -> None:
+        if not self._is_closed:
+            self._reactor.readers.prepare()
+            self._holder.prepare()
 
     @property
     def sink(self) -> Sink:

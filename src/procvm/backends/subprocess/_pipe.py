@@ -17,7 +17,9 @@ __all__ = ["Pipes"]
 
 _MOST_AT_ONCE = 64 * 1024
 _LARGEST_PIPE = 1024 * 1024  # unprivileged: pipe(7)
-_PATIENCE = 0.25  # seconds for what is in a pipe at an exit, where somebody holds it
+# How long an exit waits for what is in a pipe that somebody holds: half a second in which the loop
+# had its turns. Its readers, too, may have to wait for theirs beside threads that compute.
+_TICK, _MOST_TICKS = 0.025, 20
 
 
 def _nothing(_: object) -> None:
@@ -25,19 +27,19 @@ def _nothing(_: object) -> None:
 
 
 class Pipe:
-    """One reading end; everything but ``_read`` runs in the loop, and one of both at a time.
+    """One reading end; it lives in the loop, but for what is asked of the readers, one at a time.
 
     Args:
         fd: Does not block; it is this one's now.
         loop: Watches it, and has threads that read.
         got: Gets what was read.
-        aside: Gets it before, beside the loop: it may block.
+        aside: Gets it before, beside the loop, where it may block.
         warn: Is told when it cannot be watched.
     """
 
     def __init__(
         self, fd: int, loop: LoopLease, got: Callable[[bytes], None],
-        aside: Callable[[bytes], None], warn: Callable[[str], None],
+        aside: Callable[[bytes], None] | None, warn: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.fd = fd
         self._loop, self._got, self._aside, self._warn = loop, got, aside, warn
@@ -45,7 +47,7 @@ class Pipe:
         self._is_watched = self._is_out = self.is_closed = False
         self._then: Callable[[], None] | None = None
         self._left = 0
-        self._patience: Timer | None = None
+        self._taken = b""  # read, and not told yet
         self._look: Timer | None = None
 
     def watch(self) -> None:
@@ -85,18 +87,23 @@ class Pipe:
         except OSError:
             return b""
         self._flood.saw(self.fd, len(data))
-        if data:
+        self._taken = data
+        if data and self._aside is not None:
             self._aside(data)
         return data
 
     def _came(self, data: bytes | None) -> None:
         try:
-            if data and not self.is_closed:
-                self._left -= len(data)
-                self._got(data)
+            self._tell()
         finally:
             self._is_out = False
             self._go_on(is_at_end=data == b"")
+
+    def _tell(self) -> None:
+        data, self._taken = self._taken, b""
+        if data and not self.is_closed:
+            self._left -= len(data)
+            self._got(data)
 
     def _go_on(self, *, is_at_end: bool) -> None:
         if self.is_closed:  # meanwhile, or by whoever got the data
@@ -120,14 +127,11 @@ class Pipe:
     def drain(self, then: Callable[[], None]) -> None:
         """Call ``then`` when what is in it now was told: at once, where it is empty.
 
-        A flooding grandchild prolongs it by one pipe at most, and one that holds the pipe by a
-        quarter of a second.
+        A flooding grandchild prolongs it by one pipe at most.
         """
         self._then, self._left = then, _LARGEST_PIPE
         if not self._is_out:
             self._drain()
-        if self._then is not None:
-            self._patience = self._loop.call_later(_PATIENCE, self._drained)
 
     def _drain(self) -> None:
         if not self.is_closed and self._left > 0:
@@ -137,15 +141,14 @@ class Pipe:
             elif seen:
                 self._ask()
                 return
-        self._drained()
-
-    def _drained(self) -> None:
         then, self._then = self._then, None
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
         if then is not None:
             then()
+
+    def drain_no_more(self) -> None:
+        """Tell at once what was read and waits to be written, and not when it is empty."""
+        self._then = None
+        self._tell()
 
     def _end(self) -> None:
         """Close it at its end: there is no writer who could hold it."""
@@ -156,9 +159,8 @@ class Pipe:
     def _forget(self) -> None:
         self.is_closed = True
         self._unwatch()
-        for timer in (self._patience, self._look):
-            if timer is not None:
-                timer.cancel()
+        if self._look is not None:
+            self._look.cancel()
 
     def close(self) -> None:
         """Read no more; what is drained is not told of."""
@@ -183,7 +185,7 @@ class Pipes:
     Args:
         loop: Watches them, and has threads that read.
         got: Gets what was read, with the name of its stream.
-        aside: Gets it before, beside the loop: it may block.
+        aside: Gets it before, beside the loop, where it may block.
         warn: Is told when one cannot be watched.
     """
 
@@ -191,11 +193,14 @@ class Pipes:
         self, loop: LoopLease, got: Callable[[str, bytes], None],
         aside: Callable[[bytes], None] | None = None, warn: Callable[[str], None] = _nothing,
     ) -> None:  # fmt: skip
-        self._loop, self._got, self._aside, self._warn = loop, got, aside or _nothing, warn
+        self._loop, self._got, self._aside, self._warn = loop, got, aside, warn
         self._pipes: tuple[Pipe, ...] = ()
-        self._left: Iterator[Pipe] = iter(())
         self._thens: deque[Callable[[], None]] = deque()
         self._is_draining = False
+        self._left: Iterator[Pipe] = iter(())
+        self._drained: Pipe | None = None  # what is being drained
+        self._ticks = 0
+        self._timer: Timer | None = None
 
     def open(self, stdout: int, stderr: int) -> None:
         """Take over their descriptors, which do not block."""
@@ -221,15 +226,18 @@ class Pipes:
             self._begin()
 
     def _begin(self) -> None:
-        self._is_draining = True
-        self._left = iter(self._pipes)
+        self._is_draining, self._left, self._ticks = True, iter(self._pipes), 0
         self._next()
 
     def _next(self) -> None:
-        for pipe in self._left:
-            if not pipe.is_closed:
-                pipe.drain(self._next)
-                return
+        self._drained = next(self._left, None)
+        if self._drained is not None:
+            self._drained.drain(self._next)
+            self._wait()
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         then = self._thens.popleft()
         try:
             then()
@@ -239,9 +247,26 @@ class Pipes:
             else:
                 self._is_draining = False
 
+    def _wait(self) -> None:
+        if self._drained is not None and self._timer is None:
+            self._timer = self._loop.call_later(_TICK, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._ticks += 1
+        if self._drained is not None and self._ticks >= _MOST_TICKS:
+            try:
+                self._drained.drain_no_more()
+            finally:
+                self._left = iter(())
+                self._next()
+        else:
+            self._wait()
+
     def close(self) -> None:
         """Read no more; what waits for the rest is not told of it."""
         self._thens.clear()
+        self._drained = None
         for pipe in self._pipes:
             pipe.close()
 

@@ -59,6 +59,11 @@ class Readers:
         """Loop: close the last descriptor of a pipe that may be held."""
         self.do(partial(os.close, fd))
 
+    def prepare(self) -> None:
+        """Loop: begin the first thread."""
+        if not (self._threads or self._is_over):
+            self._begin()
+
     def _begin(self) -> bool:
         thread = threading.Thread(target=self._work, name="procvm-reader", daemon=True)
         try:
