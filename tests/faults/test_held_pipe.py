@@ -7,6 +7,7 @@ interrupts them.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -20,6 +21,8 @@ import pytest
 
 from procvm import LogPolicy, SubprocessBackend, VMConfig, VMManager, VMState
 from procvm.backends.subprocess import _logfile, _pipe, _readers
+from procvm.backends.subprocess._floods import Flood
+from procvm.backends.subprocess._lease import LoopLease
 from procvm.backends.subprocess._reactor import ReactorThread
 from procvm.backends.subprocess._readers import Readers
 
@@ -186,6 +189,46 @@ def states(pid: int) -> set[str]:
     """Return the states of its threads: D is a wait that nothing interrupts."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return {(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks}
+
+
+@pytest.mark.skipif(not Flood.is_possible, reason="a pipe's size is fixed here")
+def test_all_of_a_large_pipe_is_told_at_an_end_though_as_much_was_being_read() -> None:
+    loop, (out, to_out), (err, to_err) = LoopLease(), os.pipe(), os.pipe()
+    told: list[bytes] = []
+    told_by_then: list[bytes] = []
+    reads, go, done = threading.Event(), threading.Event(), threading.Event()
+
+    def aside(_: bytes) -> None:
+        reads.set()
+        assert go.wait(60)
+
+    pipes = _pipe.Pipes(loop, lambda _, data: told.append(data), aside)
+    for fd in (out, err):
+        os.set_blocking(fd, False)
+    fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, 2**20)
+
+    def drained() -> None:
+        told_by_then.extend(told)
+        done.set()
+
+    def begin() -> None:
+        pipes.open(out, err)
+        pipes._pipes[0]._flood.size = 2**20
+        pipes.watch()
+
+    assert os.write(to_out, b"x" * 2**20) == 2**20
+    loop.run(lambda: None)
+    loop.post(begin)
+    assert reads.wait(60)
+    assert os.write(to_out, b"y" * 2**20) == 2**20
+    os.close(to_out)
+    os.close(to_err)
+    loop.post(lambda: pipes.drain(drained))
+    go.set()
+    assert done.wait(60)
+    assert b"".join(told_by_then) == b"x" * 2**20 + b"y" * 2**20
+    loop.run(pipes.close)
+    loop.close()
 
 
 @pytest.fixture

@@ -16,9 +16,12 @@ from ._lease import LoopLease
 __all__ = ["Pipes"]
 
 _MOST_AT_ONCE = 64 * 1024
-_LARGEST_PIPE = 1024 * 1024  # unprivileged: pipe(7)
-# How long an exit waits for what is in a pipe that somebody holds: half a second in which the loop
-# had its turns. Its readers, too, may have to wait for theirs beside threads that compute.
+_MOST_AT_AN_END = (
+    2 * 2**20
+)  # a whole pipe, at most 1 MiB (pipe(7)), and what was read of it before
+# How long an exit waits for what is in a pipe that somebody holds: half a second in which nothing
+# is read and the loop had its turns. Its readers may have to wait for theirs, beside threads that
+# compute.
 _TICK, _MOST_TICKS = 0.025, 20
 
 
@@ -127,9 +130,9 @@ class Pipe:
     def drain(self, then: Callable[[], None]) -> None:
         """Call ``then`` when what is in it now was told: at once, where it is empty.
 
-        A flooding grandchild prolongs it by one pipe at most.
+        A flooding grandchild prolongs it by two pipes at most.
         """
-        self._then, self._left = then, _LARGEST_PIPE
+        self._then, self._left = then, _MOST_AT_AN_END
         if not self._is_out:
             self._drain()
 
@@ -205,9 +208,13 @@ class Pipes:
     def open(self, stdout: int, stderr: int) -> None:
         """Take over their descriptors, which do not block."""
         self._pipes = tuple(
-            Pipe(fd, self._loop, partial(self._got, stream), self._aside, self._warn)
+            Pipe(fd, self._loop, partial(self._hear, stream), self._aside, self._warn)
             for stream, fd in (("stdout", stdout), ("stderr", stderr))
         )
+
+    def _hear(self, stream: str, data: bytes) -> None:
+        self._ticks = 0
+        self._got(stream, data)
 
     @property
     def fds(self) -> tuple[int, ...]:
