@@ -16,9 +16,8 @@ from ._lease import LoopLease
 __all__ = ["Pipes"]
 
 _MOST_AT_ONCE = 64 * 1024
-_MOST_AT_AN_END = (
-    2 * 2**20
-)  # a whole pipe, at most 1 MiB (pipe(7)), and what was read of it before
+# A whole pipe, at most 1 MiB (pipe(7)), and as much that was being read of it.
+_MOST_AT_AN_END = 2 * 2**20
 # How long an exit waits for what is in a pipe that somebody holds: half a second in which nothing
 # is read and the loop had its turns. Its readers may have to wait for theirs, beside threads that
 # compute.
