@@ -22,6 +22,9 @@ _MOST_AT_AN_END = 2 * 2**20
 # is read and the loop had its turns. Its readers may have to wait for theirs, beside threads that
 # compute.
 _TICK, _MOST_TICKS = 0.025, 20
+# Who writes all the time is read once in a millisecond, after a burst: each read wakes two
+# threads, and as many wakings as there can be leave little of a busy machine to others.
+_PACE, _BURST = 0.001, 32
 
 
 def _nothing(_: object) -> None:
@@ -50,6 +53,7 @@ class Pipe:
         self._then: Callable[[], None] | None = None
         self._left = 0
         self._taken = b""  # read, and not told yet
+        self._often = self._last = 0.0
         self._look: Timer | None = None
 
     def watch(self) -> None:
@@ -115,9 +119,18 @@ class Pipe:
             self._end()
         if self._then is not None:
             self._drain()
-        self.watch()
+        if self._is_too_often():
+            self._loop.call_later(_PACE, self.watch)
+        else:
+            self.watch()
         if self._flood.is_large and self._look is None:
             self._look = self._loop.call_later(Flood.LOOK_EVERY, self._look_at_size)
+
+    def _is_too_often(self) -> bool:
+        now = self._loop.monotonic()
+        self._often = max(0.0, self._often - (now - self._last) / _PACE) + 1.0
+        self._last = now
+        return self._often > _BURST
 
     def _look_at_size(self) -> None:
         self._look = None

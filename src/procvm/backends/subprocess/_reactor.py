@@ -130,7 +130,9 @@ class ReactorThread:
         try:
             while not self._is_ended or self._calls:
                 self._is_asleep = False
-                while self._calls:
+                for _ in range(
+                    len(self._calls)
+                ):  # no more: they must not keep descriptors waiting
                     self._perform(self._calls.popleft())
                 self._is_asleep = True
                 fds = poller.wait(self._patience())
