@@ -135,6 +135,9 @@ def test_arguments_of_a_manager() -> None:
         refused("callback", manager.subscribe, None)
         for tail in (-1, "3"):
             refused("tail", manager.logs, "x", tail=tail)
+            refused("tail", manager.history, tail=tail)
+        for stream in ("err", 2, ["stderr"]):
+            refused("stream", manager.logs, "x", stream=stream)
         for until in ("ready", True, 3, None):
             assert "running" in refused("until", manager.wait, "x", until).why
 

@@ -103,6 +103,42 @@ def test_tail_gives_the_last_lines() -> None:
     assert book.lines(0) == []
 
 
+def test_of_one_stream_the_last_lines_are_its_own() -> None:
+    book = LogBook(1000)
+    for stream, data in (
+        ("stdout", b"a\nb"), ("stderr", b"1\n2\n"), ("stdout", b"c\n"), ("stderr", b"3"),
+    ):  # fmt: skip
+        book.add(1, stream, 1.0, data)
+    assert [line.text for line in book.lines(stream="stdout")] == ["a", "bc"]
+    assert [line.text for line in book.lines(2, "stderr")] == ["2", "3"]
+    assert [line.text for line in book.lines(1, "stdout")] == ["bc"]
+    assert book.lines(0, "stderr") == []
+
+
+def test_both_faces_tell_one_stream_and_the_last_events() -> None:
+    fake = FakeBackend()
+    output = [(0.1, "stdout", "out\n"), (0.2, "stderr", "one\ntwo\n"), (0.3, "stdout", "out\n")]
+    fake.program("web", FakeProgram(output=output))
+
+    async def main() -> None:
+        async with AsyncVMManager(fake) as manager:
+            await manager.allocate(VMConfig("web", "x"))
+            await manager.allocate(VMConfig("other", "x"))
+            fake.advance(1.0)
+            lines = await manager.logs("web", tail=1, stream="stderr")
+            assert [line.text for line in lines] == ["two"]
+            lines = await manager.logs("web", stream="stdout")
+            assert [line.text for line in lines] == ["out", "out"]
+            events = await manager.history()
+            for count in range(len(events) + 2):
+                told = await manager.history(tail=count)
+                assert told == events[max(0, len(events) - count) :]
+            told = await manager.history("web", tail=1)
+            assert [(event.name, event.kind) for event in told] == [("web", "ready")]
+
+    asyncio.run(main())
+
+
 def test_one_more_byte_lets_go_of_a_small_part_alone() -> None:
     book = LogBook(2**16)
     book.add(1, "stdout", 0.0, b"x" * 2**20)

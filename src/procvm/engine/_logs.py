@@ -104,9 +104,11 @@ class LogBook:
         lives = tuple(self._lives.values())
         return [chunk for chunks in lives for chunk in chunks.copy() if chunk.number > number]
 
-    def lines(self, tail: int | None = None) -> list[LogLine]:
-        """Return what is kept, as lines; ``tail`` the last ones alone."""
+    def lines(self, tail: int | None = None, stream: str | None = None) -> list[LogLine]:
+        """Return what is kept, as lines; of one ``stream`` alone, and its last ``tail`` ones."""
         chunks = self.chunks_after(0)
+        if stream is not None:
+            chunks = [chunk for chunk in chunks if chunk.stream == stream]
         if tail is None:
             return parsed(chunks)
         return last_of(chunks, tail) if tail > 0 else []

@@ -182,9 +182,15 @@ class AsyncVMManager:
         """Send a signal, by number or name, to a VM's main process or its whole tree."""
         await self._settled(self._face.signalling(vm, number, to))
 
-    async def logs(self, vm: VM | str, *, tail: int | None = None) -> builtins.list[LogLine]:
+    async def logs(
+        self,
+        vm: VM | str,
+        *,
+        tail: int | None = None,
+        stream: Literal["stdout", "stderr"] | None = None,
+    ) -> builtins.list[LogLine]:
         """Return what is kept of a VM's output, also of one removed and after close."""
-        return self._face.logs(vm, tail=tail)
+        return self._face.logs(vm, tail=tail, stream=stream)
 
     def follow(self, vm: VM | str) -> AsyncLineIterator:
         """Iterate over what is kept, then over what comes, until the VM has ended."""
@@ -207,9 +213,11 @@ class AsyncVMManager:
         """
         return EventIterator(self._core)
 
-    async def history(self, vm: VM | str | None = None) -> builtins.list[VMEvent]:
+    async def history(
+        self, vm: VM | str | None = None, *, tail: int | None = None
+    ) -> builtins.list[VMEvent]:
         """Return the last events, of one VM or of all; also after close."""
-        return self._face.history(vm)
+        return self._face.history(vm, tail=tail)
 
     async def timeline(self, vm: VM | str | None = None) -> Timeline:
         """Return the history drawn as lanes of time, of one VM or of all; also after close."""

@@ -19,7 +19,7 @@ from ._core import Core, close_forgotten
 from ._follow import LineIterator
 from ._progress import Bar
 from ._shown import Events, Lines, VMs, drawn, html_of, watched
-from ._until import Until, Wanted, plain, seconds
+from ._until import Until, Wanted, last, plain, seconds
 
 if TYPE_CHECKING:
     from ..display import Timeline
@@ -270,19 +270,26 @@ class VMManager:
         self._core.post(ticket, lambda: engine.signal(ticket, name, sent, to))
         return ticket
 
-    def logs(self, vm: VM | str, *, tail: int | None = None) -> builtins.list[LogLine]:
+    def logs(
+        self,
+        vm: VM | str,
+        *,
+        tail: int | None = None,
+        stream: Literal["stdout", "stderr"] | None = None,
+    ) -> builtins.list[LogLine]:
         """Return what is kept of a VM's output, also of one removed and after close.
 
-        ``tail`` is how many of the last lines; None: all. Of what does not fit in ``log.keep`` the
-        oldest is let go, so the first line may have lost its beginning. VMNotFoundError: there was
-        no such VM, or a hundred were removed since.
+        ``tail`` is how many of the last lines, of ``stream`` where one is named; None: all. Of
+        what does not fit in ``log.keep`` the oldest is let go, so the first line may have lost its
+        beginning. VMNotFoundError: there was no such VM, or a hundred were removed since.
         """
-        if tail is not None and (not isinstance(tail, int) or tail < 0):
-            raise ConfigError("tail", tail, "must be a number of lines, at least 0, or None")
+        if stream not in (None, "stdout", "stderr"):
+            raise ConfigError("stream", stream, "must be stdout, stderr or None")
+        count = last(tail, "lines")
         book = self._core.engine.book(self._core.name_of(vm))
         if book is None:
             raise self._core.engine.not_found(self._core.name_of(vm))
-        return Lines(book[1].lines(tail))
+        return Lines(book[1].lines(count, stream))
 
     def follow(self, vm: VM | str) -> LineIterator:
         """Iterate over what is kept, then over what comes, until the VM has ended.
@@ -319,15 +326,20 @@ class VMManager:
         self._core.add_listener(listener)
         return lambda: self._core.drop_listener(listener)
 
-    def history(self, vm: VM | str | None = None) -> builtins.list[VMEvent]:
+    def history(
+        self, vm: VM | str | None = None, *, tail: int | None = None
+    ) -> builtins.list[VMEvent]:
         """Return the last events, of one VM or of all; also after close.
 
-        Of all VMs together 10,000 are kept at least; when there are too many, those VMs lose
-        their oldest of which there are most.
+        ``tail`` is how many of the last ones; None: all that are kept. Of all VMs together 10,000
+        are kept at least; when there are too many, those VMs lose their oldest of which there are
+        most.
         """
+        count = last(tail, "events")
         vm_id = None if vm is None else self._core.known(vm)
         events = self._core.engine.history.events()
-        return Events(event for event in events if vm_id in (None, event.vm.vm_id))
+        told = [event for event in events if vm_id in (None, event.vm.vm_id)]
+        return Events(told if count is None else told[max(0, len(told) - count) :])
 
     def timeline(self, vm: VM | str | None = None) -> Timeline:
         """Return the history drawn as lanes of time, of one VM or of all; also after close.

@@ -11,7 +11,7 @@ from ..facts import VMState
 from ..lifecycle import is_final
 from ..values import VM
 
-__all__ = ["Until", "Wanted", "plain", "seconds"]
+__all__ = ["Until", "Wanted", "last", "plain", "seconds"]
 
 Until = VMState | str | Callable[[VM], bool]
 
@@ -26,6 +26,13 @@ def seconds(field: str, value: float | None) -> float | None:
         or not 0 <= value < float("inf")
     ):
         raise ConfigError(field, value, "must be a finite number of seconds, at least 0")
+    return value
+
+
+def last(value: int | None, what: str) -> int | None:
+    """Return ``value`` when it is how many of the last ones to give, or None; else ConfigError."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ConfigError("tail", value, f"must be a number of {what}, at least 0, or None")
     return value
 
 
