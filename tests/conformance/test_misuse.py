@@ -25,6 +25,7 @@ from procvm import (
     SubprocessBackend,
     UnreachableStateError,
     VMConfig,
+    VMEvent,
     VMManager,
     VMNotFoundError,
     VMState,
@@ -273,6 +274,45 @@ def test_a_forgotten_manager_says_in_the_log_what_it_takes_away(
 def test_a_subscriber_that_fails_is_seen_without_any_set_up() -> None:
     """Python's last resort prints it, as no handler of ours keeps it away."""
     assert logging.getLogger("procvm").handlers == []
+
+
+def test_the_log_of_a_subscriber_that_fails_names_the_event_and_the_vm(
+    manager: VMManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(event: VMEvent) -> None:
+        if event.kind == "removed":
+            raise LookupError("no such row")
+
+    manager.subscribe(fails)
+    manager.allocate(VMConfig("web", LONG))
+    manager.remove("web")
+    manager.close()
+    (told,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
+    assert told.getMessage().startswith("a subscriber failed at web: removed - ")
+    assert told.exc_info is not None
+
+
+def test_a_subscriber_that_cannot_be_called_with_an_event_is_refused(manager: VMManager) -> None:
+    faces: list[Any] = [manager, AsyncVMManager(FakeBackend())]
+    for face in faces:
+        for wrong in (lambda: 1, lambda event, *, row: row, Signed.both):
+            with pytest.raises(ConfigError, match=r"callback=.*with an event alone"):
+                face.subscribe(wrong)
+        for right in (print, dict, Signed().both, Signed(), lambda *events: events):
+            face.subscribe(right)()
+    asyncio.run(faces[1].close())
+
+
+class Signed:
+    """One that is called, with a method, and that tells no signature."""
+
+    __signature__ = "none that could be read"
+
+    def __call__(self, event: VMEvent) -> None:
+        raise AssertionError("nothing has happened")
+
+    def both(self, event: VMEvent) -> None:
+        raise AssertionError("nothing has happened")
 
 
 def test_the_faces_are_not_mistaken_for_one_another() -> None:

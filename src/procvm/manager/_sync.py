@@ -19,7 +19,7 @@ from ._core import Core, close_forgotten
 from ._follow import LineIterator
 from ._progress import Bar
 from ._shown import Events, Lines, VMs, drawn, html_of, watched
-from ._until import Until, Wanted, last, plain, seconds
+from ._until import Until, Wanted, last, plain, seconds, takes_one
 
 if TYPE_CHECKING:
     from ..display import Timeline
@@ -316,11 +316,15 @@ class VMManager:
         """Call ``callback`` with every event to come, in order; return what undoes it.
 
         It runs in a thread of its own (on a fake: between steps) and may call any verb. An
-        exception in it is logged, by the logger ``procvm``.
+        exception in it is logged, by the logger ``procvm``, with the event's kind and VM.
+
+        Raises:
+            ConfigError: It cannot be called with one argument, or is a coroutine function.
         """
         self._core.check("subscribe")
         if not callable(callback):
             raise ConfigError("callback", callback, "must be callable with an event")
+        takes_one("callback", callback, "an event")
         plain("callback", callback, "async for event in manager.events() is what awaits")
         listener = self._core.backend.listen(callback, name="procvm-subscriber")
         self._core.add_listener(listener)

@@ -11,7 +11,7 @@ from ..facts import VMState
 from ..lifecycle import is_final
 from ..values import VM
 
-__all__ = ["Until", "Wanted", "last", "plain", "seconds"]
+__all__ = ["Until", "Wanted", "last", "plain", "seconds", "takes_one"]
 
 Until = VMState | str | Callable[[VM], bool]
 
@@ -40,6 +40,18 @@ def plain(field: str, function: Callable[..., Any], way: str) -> None:
     """Refuse a coroutine function, which nobody would await."""
     if inspect.iscoroutinefunction(function):
         raise ConfigError(field, function, f"is a coroutine function, which is not awaited: {way}")
+
+
+def takes_one(field: str, function: Callable[..., Any], what: str) -> None:
+    """Refuse what cannot be called with one argument; what tells no signature is believed."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some that are written in C tell none
+        return
+    try:
+        signature.bind(None)
+    except TypeError as e:
+        raise ConfigError(field, function, f"must be callable with {what} alone: {e}") from None
 
 
 class Wanted:

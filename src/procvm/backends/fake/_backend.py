@@ -73,7 +73,7 @@ class _Queue:
             try:
                 self._callback(item)
             except Exception:  # noqa: BLE001 - one subscriber's failure is its own
-                _log.exception("a subscriber failed; the others go on")
+                _log.exception("a subscriber failed at %.200s; the others go on", item)
 
 
 class FakeBackend(Backend):
