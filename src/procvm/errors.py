@@ -211,6 +211,7 @@ class VMNotFoundError(ProcVMError, LookupError):
         was: The name of the one that was removed.
         stranger: The name of the one that another manager has.
         is_leaving: Whether it is being taken away, and so cannot be reset any more.
+        near: Names of VMs there are that look like it, the nearest first; over the envelope none.
     """
 
     code: ClassVar[str] = "vm-not-found"
@@ -218,6 +219,7 @@ class VMNotFoundError(ProcVMError, LookupError):
     was: str = ""
     stranger: str = ""
     is_leaving: bool = False
+    near: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Name what was asked for, and whether there was one, here or elsewhere."""
@@ -230,7 +232,10 @@ class VMNotFoundError(ProcVMError, LookupError):
                 "long ago; list() shows those of this one"
             )
         gone = f" any more: {shortened(self.was)} was removed" if self.was else ""
-        return f"there is no VM {shortened(self.vm)}{gone}; list() shows those there are"
+        way = "list() shows those there are"
+        if self.near:
+            way = f"did you mean {' or '.join(map(shortened, self.near))}?"
+        return f"there is no VM {shortened(self.vm)}{gone}; {way}"
 
 
 @attrs.define(auto_exc=True, slots=False, eq=False, repr=False)

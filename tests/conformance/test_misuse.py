@@ -401,6 +401,23 @@ def test_what_stands_for_no_vm_is_told_what_would(manager: VMManager) -> None:
     assert manager.get(vm) == vm
 
 
+def test_a_mistyped_name_is_told_the_names_that_look_like_it(manager: VMManager) -> None:
+    for name in ("web", "worker-1", "worker-2", "db"):
+        manager.allocate(VMConfig(name, LONG))
+    verbs = (manager.get, manager.remove, manager.reset, manager.logs, manager.history)
+    for verb in (*verbs, manager.wait, manager.usage, lambda vm: manager.signal(vm, "TERM")):
+        with pytest.raises(VMNotFoundError, match=r"no VM 'wbe'; did you mean 'web'\?$") as one:
+            verb("wbe")
+        assert one.value.near == ("web",)
+    with pytest.raises(VMNotFoundError, match=r"did you mean 'worker-[12]' or 'worker-[12]'"):
+        manager.get("worker")
+    manager.remove("web")
+    for unlike in ("web", "wbe", "", "x" * 10_000):
+        with pytest.raises(VMNotFoundError) as caught:
+            manager.get(unlike)
+        assert caught.value.near == ()
+
+
 def test_a_wait_that_nothing_can_end_has_the_exit_and_the_last_words(manager: VMManager) -> None:
     if isinstance(manager.backend, FakeBackend):
         program = FakeProgram(output=[(0.5, "stderr", "no table\n")], exit_after=1.0, exit_code=3)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -389,3 +390,18 @@ def test_what_a_policy_names_in_vain_is_told(
         f"programs={gone!r}: is not to be found, so far",
         f"roots={gone!r}: is no directory, so far",
     ]
+
+
+@pytest.mark.parametrize(
+    "policy", [None, _policy(), _policy(sees="own")], ids=["no", "all", "own"]
+)
+def test_a_mistyped_name_is_told_no_other(manager: VMManager, policy: Policy | None) -> None:
+    handle = Dispatcher(manager, dialect="extended", policy=policy).handle
+    manager.allocate(VMConfig("secret-web", "sleep 5"))
+    assert handle(_allocate("mine"))["result"]["status"] == "success"
+    manager.remove("mine")  # so that one of the policy's own is asked for, and not there
+    for asked in ("secret-wbe", "mine"):
+        for method in ("remove_vm", "reset_vm"):
+            answer = handle(_on(method, asked))
+            assert answer["result"]["status"] == "failed"
+            assert "secret-web" not in json.dumps(answer)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -55,22 +53,14 @@ from ..lifecycle import (
 )  # fmt: skip
 from ..values import VM, VMEvent
 from ._entry import Entry, last_lines, snapshot, with_logs
-from ._history import History
+from ._history import History, note
 from ._logs import LogBook
+from ._near import near_names
 from ._tickets import Ticket
 
 __all__ = ["Engine"]
 
-_log = logging.getLogger("procvm")
 _REMEMBERED = 100
-
-
-def _note(event: VMEvent) -> None:
-    with contextlib.suppress(Exception):  # a filter of the host's that raises is no reason
-        _log.info(
-            "%s: %s %s", event.kind, event.vm.name, event.detail,
-            extra={"vm_id": event.vm.vm_id, "vm_name": event.vm.name, "kind": event.kind},
-        )  # fmt: skip
 
 
 class Engine:
@@ -333,8 +323,7 @@ class Engine:
         self.history.add(event)
         for listener in self.listeners:
             listener.put(event)
-        if _log.isEnabledFor(logging.INFO):
-            _note(event)
+        note(event)
 
     _acts: ClassVar[dict[type[Effect], Callable[[Engine, Entry, Any], None]]] = {
         Spawn: _spawn, Stop: _stop, Watch: _watch, Quiet: _quiet,
@@ -381,7 +370,9 @@ class Engine:
             return VMNotFoundError(vm, is_leaving=True)
         gone = self._find_removed(vm)
         was = gone[0] if gone else self.history.removed(vm)
-        return VMNotFoundError(vm, was.name if was else "")
+        if was is not None:
+            return VMNotFoundError(vm, was.name)
+        return VMNotFoundError(vm, near=near_names(vm, self.names.copy()))
 
     def taken(self, name: str) -> DuplicateNameError:
         """Make the error for a name that a VM has."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections import Counter
 from collections.abc import Iterable
 
 from ..values import VM, VMEvent
 
-__all__ = ["History"]
+__all__ = ["History", "note"]
 
+_log = logging.getLogger("procvm")
 _KEPT = 10_000
 
 
@@ -72,6 +75,16 @@ class History:
         self._events = kept
         gone = [event.vm for event in kept if event.kind == "removed"]
         self._removed = {key: vm for vm in gone for key in (vm.vm_id, vm.name)}
+
+
+def note(event: VMEvent) -> None:
+    """Tell the logger ``procvm``; a filter of the host's that raises is no reason to stop."""
+    if _log.isEnabledFor(logging.INFO):
+        with contextlib.suppress(Exception):
+            _log.info(
+                "%s: %s %s", event.kind, event.vm.name, event.detail,
+                extra={"vm_id": event.vm.vm_id, "vm_name": event.vm.name, "kind": event.kind},
+            )  # fmt: skip
 
 
 def _share(counts: Iterable[int], most: int) -> int:

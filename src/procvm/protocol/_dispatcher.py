@@ -9,6 +9,8 @@ import logging
 import shlex
 from typing import Any, Protocol
 
+import attrs
+
 from ..config import VMConfig
 from ..errors import ConfigError, PolicyError, ProcVMError, ProtocolError, VMNotFoundError
 from ..facts import Usage
@@ -203,6 +205,8 @@ def _tell(request: Any, failed: Failed) -> None:
 
 def _failed(kind: type[Any] | None, error: Exception) -> Failed:
     """Say what failed: the documented sentence, and beside it the error's code and facts."""
+    if isinstance(error, VMNotFoundError):  # names are for those who may list them
+        error = attrs.evolve(error, near=())
     if isinstance(error, ProcVMError):
         code, detail = error.code, str(error)
     else:
