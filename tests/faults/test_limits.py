@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 import resource
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,13 +37,38 @@ def test_every_limit_is_in_force_from_the_first_instruction(manager: VMManager) 
     )  # fmt: skip
     lines = said(manager, VMConfig("x", [sys.executable, "-c", ASK], limits=limits))
     wanted = {
-        "AS": [2**31] * 2, "CPU": [77] * 2, "NOFILE": [55] * 2, "NPROC": [5000] * 2,
+        "AS": [2**31] * 2, "CPU": [77, 78], "NOFILE": [55] * 2, "NPROC": [5000] * 2,
         "FSIZE": [2**20] * 2, "CORE": [0] * 2,
     }  # fmt: skip
     import json
 
     assert json.loads(lines[0]) == wanted
     assert json.loads(lines[1]) == [nice, [cpu]]
+
+
+BUSY = "while True: pass"
+DEAF = "import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"
+
+
+@pytest.mark.parametrize(
+    ("limits", "words", "sent", "told"),
+    [
+        (Limits(cpu_time=1, core=0), [sys.executable, "-c", BUSY], signal.SIGXCPU,
+         "was ended by SIGXCPU: its limit of cpu_time, 1 s, is reached"),
+        (Limits(cpu_time=1, core=0), [sys.executable, "-c", DEAF + BUSY], signal.SIGKILL,
+         "was ended by SIGKILL"),
+        (Limits(file_size=10, core=0), ["sh", "-c", "exec head -c 99 /dev/zero > big"],
+         signal.SIGXFSZ, "was ended by SIGXFSZ: its limit of file_size, 10 bytes, is reached"),
+    ],
+    ids=["processor time", "processor time, deaf", "size of a file"],
+)  # fmt: skip
+def test_an_end_by_a_limit_is_told_as_such(
+    manager: VMManager, tmp_path: Path, limits: Limits, words: list[str], sent: int, told: str
+) -> None:
+    vm = manager.allocate(VMConfig("x", words, path=tmp_path, limits=limits))
+    ended = manager.wait(vm, timeout=60)
+    assert ended.exit is not None
+    assert (ended.exit.signal, ended.reason) == (sent, f"the program {told}")
 
 
 def test_without_limits_a_program_has_the_hosts_of_this_moment(manager: VMManager) -> None:

@@ -148,10 +148,10 @@ class Limits:
 
     Attributes:
         memory: Address space, bytes.
-        cpu_time: Processor time, seconds.
+        cpu_time: Processor time, seconds; then SIGXCPU, and SIGKILL a second later.
         open_files: Descriptors.
         processes: Processes of its user.
-        file_size: Bytes of one file.
+        file_size: Bytes of one file; then SIGXFSZ, or an error where that is ignored.
         core: Bytes of a core dump.
         nice: Niceness, -20 to 19.
         cpu_affinity: Processors it may run on.

@@ -9,15 +9,14 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
-
+from ...config import Limits
 from ...errors import StartError
 from ..base import Plan
 from ._errors import start_error
 
-__all__ = ["RESOURCES", "launch_words", "uid_of", "user_words"]
+__all__ = ["launch_words", "limits_of", "uid_of", "user_words"]
 
-RESOURCES = {
+_RESOURCES = {
     "memory": "RLIMIT_AS",
     "cpu_time": "RLIMIT_CPU",
     "open_files": "RLIMIT_NOFILE",
@@ -25,6 +24,7 @@ RESOURCES = {
     "file_size": "RLIMIT_FSIZE",
     "core": "RLIMIT_CORE",
 }
+_LARGEST = 2**63 - 1  # what the kernel's limits can hold
 
 # A small program of its own instead of preexec_fn, which may deadlock a host with threads.
 # Its interpreter may have put an LC_CTYPE of its own into the environment (PEP 538).
@@ -34,10 +34,11 @@ limits, nice, cpus, program, ctype = eval(sys.argv[1])
 try:
     if nice is not None: os.setpriority(os.PRIO_PROCESS, 0, nice)
     if cpus is not None: os.sched_setaffinity(0, cpus)
-    for name, value in limits:
-        hard = resource.getrlimit(getattr(resource, name))[1]
-        if hard != resource.RLIM_INFINITY and value > hard and os.geteuid(): value = hard
-        resource.setrlimit(getattr(resource, name), (value, value))
+    for name, soft, hard in limits:
+        top = resource.getrlimit(getattr(resource, name))[1]
+        if top != resource.RLIM_INFINITY and os.geteuid():
+            soft, hard = min(soft, top), min(hard, top)
+        resource.setrlimit(getattr(resource, name), (soft, hard))
     os.environ.pop("LC_CTYPE", None)
     if ctype is not None: os.environ["LC_CTYPE"] = ctype
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
@@ -63,11 +64,24 @@ def launch_words(plan: Plan, env: Mapping[str, str]) -> tuple[str, list[str]]:
     if not sys.executable:
         why = "limits need a Python interpreter to set them, and sys.executable is empty"
         raise start_error(StartError, why, plan, step="limits")
-    values = attrs.asdict(config.limits)
-    limits = [(RESOURCES[name], values[name]) for name in RESOURCES if values[name] is not None]
-    ctype = env.get("LC_CTYPE")
-    data = repr((limits, values["nice"], values["cpu_affinity"], plan.executable, ctype))
+    limits, ctype = config.limits, env.get("LC_CTYPE")
+    told = limits_of(limits), limits.nice, limits.cpu_affinity, plan.executable, ctype
+    data = repr(told)
     return sys.executable, [sys.executable, "-I", "-S", "-c", _LAUNCHER, data, *config.command]
+
+
+def limits_of(limits: Limits) -> list[tuple[str, int, int]]:
+    """Return each limit that is set: the kernel's name, the soft and the hard one.
+
+    The hard limit of processor time is a second more: at the soft one the kernel sends SIGXCPU,
+    which tells why, and where both are the same SIGKILL alone, see setrlimit(2).
+    """
+    values = [(name, word, getattr(limits, name)) for name, word in _RESOURCES.items()]
+    return [
+        (word, value, min(value + 1, _LARGEST) if name == "cpu_time" else value)
+        for name, word, value in values
+        if value is not None
+    ]
 
 
 def _are_inherited() -> bool:

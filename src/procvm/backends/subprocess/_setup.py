@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..base import Plan
-from ._launch import RESOURCES, user_words
+from ._launch import limits_of, user_words
 
 __all__ = ["Facts", "host_facts", "setup_of"]
 
@@ -42,11 +42,9 @@ def setup_of(
         return None, env
     nice, cpus, limits, me = now
     wanted = {number: (number, soft, hard) for number, soft, hard in limits}
-    for name, word in RESOURCES.items():
-        value = getattr(config.limits, name)
-        if value is not None:
-            number = getattr(resource, word)
-            wanted[number] = (number, value, value)
+    for word, soft, hard in limits_of(config.limits):
+        number = getattr(resource, word)
+        wanted[number] = (number, soft, hard)
     if config.limits.nice is not None:
         nice = config.limits.nice
     if config.limits.cpu_affinity is not None:
