@@ -76,6 +76,7 @@ def test_35_what_ignores_its_signal_is_killed_after_the_grace(manager: VMManager
     assert 0.3 <= time.monotonic() - began < 10
     assert gone.exit is not None
     assert gone.exit.signal == signal.SIGKILL
+    assert gone.reason.endswith("SIGKILL: it did not end within its grace of 0.3 s")
 
 
 def test_37_a_zombie_below_counts_as_gone(manager: VMManager) -> None:

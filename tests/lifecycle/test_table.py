@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from typing import Any
 
 import attrs
 import pytest
 
-from procvm import RestartPolicy, StartError, VMConfig, VMState, lifecycle, probes
+from procvm import (
+    Limits,
+    RestartPolicy,
+    StartError,
+    StopPolicy,
+    VMConfig,
+    VMState,
+    lifecycle,
+    probes,
+)
 from procvm.facts import Survivor
 from procvm.lifecycle import (
     ROWS,
@@ -288,6 +298,70 @@ def test_an_interrupted_reset_does_not_speak_of_survivors_that_are_gone() -> Non
         after, _ = advance(after, event, NOW)
     assert after.state is VMState.FAILED
     assert after.reason == "its reset was interrupted; the program exited with code 0"
+
+
+KILLED = Exited(None, 9, tree_gone=True)
+
+
+def _later(seconds: float) -> Moment:
+    return Moment(NOW.at + seconds, NOW.wall + seconds)
+
+
+@pytest.mark.parametrize(
+    ("asked", "after", "words"),
+    [
+        ([(0.0, None)], 5.0, ": it did not end within its grace of 5 s"),
+        ([(0.0, 0.5)], 0.6, ": it did not end within its grace of 0.5 s"),
+        ([(0.0, None), (1.0, 0.5)], 1.5, ": it did not end within its grace of 0.5 s"),
+        ([(0.0, None), (1.0, 60.0)], 5.0, ": it did not end within its grace of 5 s"),
+        ([(0.0, None)], 4.9, ""),  # by somebody else
+        ([(0.0, 0.0)], 0.1, ""),  # it was given none
+        ([(0.0, None), (1.0, 0.0)], 1.1, ""),
+    ],
+)
+def test_who_was_killed_after_the_grace_is_told_so(
+    asked: list[tuple[float, float | None]], after: float, words: str
+) -> None:
+    config = VMConfig("web", ["web"], stop=StopPolicy(grace=5.0))
+    life = record(VMState.RUNNING, config=config, has_tree=True)
+    for at, grace in asked:
+        life, _ = advance(life, Remove(grace), _later(at))
+    gone, effects = advance(life, KILLED, _later(after))
+    assert gone.state is VMState.REMOVED
+    told = f"the program was ended by SIGKILL{words}"
+    assert gone.reason == told
+    assert Tell("exited", told) in effects
+    polite, _ = advance(life, Exited(None, 15, tree_gone=True), _later(after))
+    assert polite.reason == "the program was ended by SIGTERM"
+
+
+def test_a_next_life_knows_of_no_grace_of_the_last() -> None:
+    life, _ = advance(record(VMState.RUNNING, has_tree=True), Reset(1.0), NOW)
+    for event in (KILLED, Started(8), KILLED):
+        life, _ = advance(life, event, _later(30.0))
+    assert (life.state, life.reason) == (VMState.FAILED, "the program was ended by SIGKILL")
+
+
+@pytest.mark.parametrize("state", [VMState.RUNNING, VMState.STARTING])
+@pytest.mark.parametrize(
+    ("limits", "number", "words"),
+    [
+        (Limits(cpu_time=3), signal.SIGXCPU, ": its limit of cpu_time, 3 s, is reached"),
+        (Limits(file_size=9), signal.SIGXFSZ, ": its limit of file_size, 9 bytes, is reached"),
+        (Limits(file_size=9), signal.SIGXCPU, ""),
+        (Limits(), signal.SIGXFSZ, ""),
+        (Limits(cpu_time=3), signal.SIGKILL, ""),
+    ],
+)
+def test_an_end_by_a_limit_is_told_where_it_was_set(
+    state: VMState, limits: Limits, number: int, words: str
+) -> None:
+    life = record(state, config=VMConfig("web", ["web"], limits=limits), start=Start.RESET)
+    after, effects = advance(life, Exited(None, number, tree_gone=True), NOW)
+    end = f"was ended by {signal.Signals(number).name}"
+    start = f"it {end} before it was ready{words}"
+    assert after.reason == (start if state is VMState.STARTING else f"the program {end}{words}")
+    assert Tell("exited", f"the program {end}{words}") in effects
 
 
 def test_survivors_make_it_unhealthy_and_their_end_finishes_the_stop() -> None:

@@ -109,6 +109,8 @@ class Draft:
     words: str = ""
     cause: str = ""
     survivors: tuple[Survivor, ...] = ()
+    grace: float = 0.0
+    kill_at: float | None = None
 
     @property
     def is_healthy(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from ..errors import ExitedBeforeReadyError, ReadyTimeoutError, StartError
-from ..facts import Exit
+from ..facts import Exit, signal_name
 from ..probes import Log, Notify, Probe
 from ._record import (
     BACKOFF,
@@ -127,11 +127,24 @@ def _tell_words(draft: Draft, event: Any, now: Moment) -> Effects:
 
 def _note_exit(draft: Draft, event: Any, now: Moment) -> Effects:
     end = draft.exit = Exit(event.code, event.signal, now.wall, _asked(draft))
-    words = draft.reason = f"the program {end}" + (f": {event.why}" if event.why else "")
+    why = event.why or _why_ended(draft, event.signal, now)
+    words = draft.reason = f"the program {end}" + (f": {why}" if why else "")
     if draft.then is _RESTART and draft.cause:
         draft.reason = f"{draft.cause}; {words}"  # it was ended for that
     draft.pid, draft.has_tree = None, not event.tree_gone
     return _QUIET, Tell("exited", words)
+
+
+def _why_ended(draft: Draft, signal: int | None, now: Moment) -> str:
+    """Return what a signal was sent for, where the grace or a limit tells it; else nothing."""
+    name, limits = "" if signal is None else signal_name(signal), draft.config.limits
+    if name == "SIGKILL" and draft.kill_at is not None and now.at >= draft.kill_at and draft.grace:
+        return f"it did not end within its grace of {draft.grace:g} s"
+    if name == "SIGXCPU" and limits.cpu_time is not None:
+        return f"its limit of cpu_time, {limits.cpu_time} s, is reached"
+    if name == "SIGXFSZ" and limits.file_size is not None:
+        return f"its limit of file_size, {limits.file_size} bytes, is reached"
+    return ""
 
 
 def _keep_failure(draft: Draft, event: Any, now: Moment) -> Effects:
@@ -153,8 +166,8 @@ def _keep_failure(draft: Draft, event: Any, now: Moment) -> Effects:
         why = f"it {draft.exit} before it was ready"
         if draft.exit is not None and draft.exit.code == 0:
             why += " (a job that only ends needs no ready; a server stays in the foreground)"
-        elif getattr(event, "why", ""):
-            why += f": {event.why}"
+        elif told := event.why or _why_ended(draft, getattr(event, "signal", None), now):
+            why += f": {told}"
         kept = ExitedBeforeReadyError(why + said, **facts)
     draft.failure, draft.reason, draft.is_troubled = kept, kept.why, True
     return (_QUIET,)
@@ -185,7 +198,7 @@ def _abandon(draft: Draft, event: Any, now: Moment) -> Effects:
 
 def _stop(draft: Draft, event: Any, now: Moment) -> Effects:
     grace = getattr(event, "grace", None)
-    stop = Stop(draft.config.stop.grace if grace is None else grace)
+    stop = _within(draft, draft.config.stop.grace if grace is None else grace, now)
     why = draft.cause if draft.then is _RESTART else ""
     if draft.failure is not None and draft.state is STARTING:
         why = draft.failure.why
@@ -200,8 +213,18 @@ def _hurry(draft: Draft, event: Any, now: Moment) -> Effects:
     grace = getattr(event, "grace", None)
     if grace is None and not draft.survivors:
         return ()
+    if draft.survivors:  # it is asked once more
+        draft.kill_at = None
     draft.survivors = ()
-    return (Stop(0.0 if grace is None else grace),)
+    return (_within(draft, 0.0 if grace is None else grace, now),)
+
+
+def _within(draft: Draft, grace: float, now: Moment) -> Stop:
+    """Note when it will be killed, by the shortest grace that was given, and ask it to end."""
+    kill_at = now.at + grace
+    if draft.kill_at is None or kill_at < draft.kill_at:
+        draft.grace, draft.kill_at = grace, kill_at
+    return Stop(grace)
 
 
 def _back_off(draft: Draft, event: Any, now: Moment) -> Effects:
@@ -235,6 +258,7 @@ def _spawn(start: Start) -> Step:
         draft.generation += 1
         draft.start, draft.reason = start, reason
         draft.then = draft.pid = draft.started_at = draft.life_began = draft.failure = None
+        draft.kill_at = None
         draft.is_due = draft.is_unhealthy = draft.has_tree = False
         draft.words = draft.cause = ""
         draft.failures, draft.survivors = 0, ()
