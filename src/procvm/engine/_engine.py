@@ -52,7 +52,7 @@ from ..lifecycle import (
     refuses,
 )  # fmt: skip
 from ..values import VM, VMEvent
-from ._entry import Entry, last_lines, snapshot, with_logs
+from ._entry import Entry, last_lines, shared_log, snapshot, with_logs
 from ._history import History, note
 from ._logs import LogBook
 from ._near import near_names
@@ -82,8 +82,11 @@ class Engine:
 
     # --- requests, in the loop -------------------------------------------------------
 
-    def allocate(self, ticket: Ticket, config: VMConfig, plan: Plan) -> None:
-        """Reserve the name and start; the ticket is settled when it is up, or back down."""
+    def allocate(self, ticket: Ticket, config: VMConfig, plan: Plan, file: str = "") -> None:
+        """Reserve the name and start; the ticket is settled when it is up, or back down.
+
+        ``file`` is where its log is written, links resolved.
+        """
         if ticket.is_settled:
             return
         if self.is_closing:
@@ -94,12 +97,14 @@ class Engine:
             return
         now = self._now(config)
         record, effects = begin(self.backend.new_id(), config, now)
-        entry = Entry(record, plan)
+        entry = Entry(record, plan, file)
         entry.tickets.append(ticket)
         ticket.vm_id = record.vm_id
         self.entries[record.vm_id] = entry
         self.names[config.name] = record.vm_id
         self._perform(entry, effects, now)
+        if words := file and shared_log(entry, self.entries.values()):
+            self.warned(entry.key, words)
 
     def request(self, ticket: Ticket, vm: str, event: Event) -> None:
         """Remove or reset; joins what is in progress."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 
 from ..backends import Key, Plan, Timer, Waiter
@@ -12,7 +14,7 @@ from ..values import VM
 from ._logs import LogBook
 from ._tickets import Ticket
 
-__all__ = ["Entry", "last_lines", "snapshot", "with_logs"]
+__all__ = ["Entry", "last_lines", "shared_log", "snapshot", "with_logs"]
 
 _LAST_LINES = 20
 
@@ -20,10 +22,11 @@ _LAST_LINES = 20
 class Entry:
     """The record of one VM, its published snapshot and who waits for it."""
 
-    __slots__ = ("followers", "key", "log", "plan", "record", "tickets", "timers", "vm")
+    __slots__ = ("file", "followers", "key", "log", "plan", "record", "tickets", "timers", "vm")
 
-    def __init__(self, record: Record, plan: Plan) -> None:
+    def __init__(self, record: Record, plan: Plan, file: str = "") -> None:
         self.record = record
+        self.file = file  # its log's, links resolved; empty where it has none
         self.key = Key(record.vm_id, record.generation)  # the present incarnation
         self.plan = plan
         self.vm: VM = snapshot(record)
@@ -46,6 +49,14 @@ def snapshot(record: Record) -> VM:
         record.generation, record.restarts, record.created_at, record.started_at, record.exit,
         record.is_healthy, record.reason, record.config,
     )  # fmt: skip
+
+
+def shared_log(entry: Entry, entries: Iterable[Entry]) -> str:
+    """Return whose log is in the same file, in words; empty where it is nobody's else."""
+    others = [repr(e.vm.name) for e in entries if e.file == entry.file and e is not entry]
+    who = ", ".join(others[:3])
+    words = f"the log {entry.file!r} is that of {who} too: they are mixed, and each rotates it"
+    return words if others else ""
 
 
 def last_lines(log: LogBook, generation: int) -> tuple[LogLine, ...]:

@@ -105,9 +105,9 @@ class Core:
     def allocate(self, config: VMConfig | Mapping[str, Any]) -> Ticket:
         """Look, then post the start."""
         made, plan = self._looked_at(config)
-        ticket = Ticket(self.backend, "allocate")
+        ticket, file = Ticket(self.backend, "allocate"), _log_file(plan)
         try:
-            self.post(ticket, lambda: self.engine.allocate(ticket, made, plan))
+            self.post(ticket, lambda: self.engine.allocate(ticket, made, plan, file))
         except StartError as e:  # no loop could be had
             raise attrs.evolve(e, name=made.name, argv=made.command) from e.__cause__
         return ticket
@@ -274,6 +274,12 @@ class Core:
     def abandon(self) -> None:
         """Give up what does not answer: nobody waits for its backend any more, nor at exit."""
         self.closing.give_up()
+
+
+def _log_file(plan: Plan) -> str:
+    """Return where a log is written, links resolved; empty where none is."""
+    file = plan.config.log.file
+    return "" if file is None else os.path.realpath(os.path.join(plan.base, file))  # noqa: PTH118 - text in, text out
 
 
 def _name_in(config: object) -> str:
