@@ -37,6 +37,7 @@ class _Watch:
 
         self.witness: Witness = Witness()
         self.session_manager: VMManager | None = None
+        self.closed_by = ""  # the test that has closed it
         self.is_ending = False  # the session's fixture is torn down, or the whole session
         # VMs of fixtures that outlive a test, of before this, or blamed before
         self.lasting: set[str] = {vm.vm_id for vm in self.witness.vms()}
@@ -61,19 +62,20 @@ class _Watch:
         if is_main and signal.getsignal(signal.SIGTERM) == self._handler:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def has_lost_session_manager(self) -> bool:
-        """Whether a test has closed what the others use; told once."""
+    def has_lost_session_manager(self, nodeid: str) -> bool:
+        """Whether a test, this one then, has closed what the others use; told once."""
         manager = self.session_manager
         if manager is None or self.is_ending or not manager.core.engine.is_closing:
             return False
         self.session_manager = None
+        self.closed_by = nodeid
         return True
 
     def leaks(self) -> list[str]:
         """Name what a test has left, and take it away."""
         found = {vm.vm_id: vm for vm in self.witness.vms() + self.witness.forgotten()}
         left = [vm for vm_id, vm in found.items() if vm_id not in self.lasting]
-        words = [f"VM {vm.name!r} is {vm.state}: pid {vm.pid}, {_argv(vm)}" for vm in left]
+        words = [f"VM {vm.name!r}, pid {vm.pid}, is {vm.state} ({_argv(vm)})" for vm in left]
         self.lasting.update(vm.vm_id for vm in left)  # blamed once, wherever it goes from here
         self.witness.remove(left)
         return words + [f"process {one} of a closed manager" for one in self.witness.leftovers()]
@@ -117,7 +119,7 @@ def vm_manager_session(request: pytest.FixtureRequest) -> Iterator[VMManager]:
         watch.session_manager = manager
         yield manager
         is_cut_short = watch.is_ending
-        words = _left(watch)  # of the last test; only now is nobody else to use them
+        words = _left(watch, "")  # of the last test; only now is nobody else to use them
         watch.is_ending = True
     if words and not is_cut_short:  # else no test is to blame: it came to no end
         pytest.fail(words, pytrace=False)
@@ -154,6 +156,21 @@ def pytest_fixture_setup(
             watch.lasting |= {vm.vm_id for vm in watch.witness.vms()} - before
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail the test whose session's manager was closed by another, and say by which."""
+    __tracebackhide__ = True
+    if words := _closed_before(item):
+        pytest.fail(words, pytrace=False)
+
+
+def _closed_before(item: pytest.Item) -> str:
+    watch = item.config.stash.get(_WATCH, None)
+    if watch is None or not watch.closed_by or _SESSION not in _names(item):
+        return ""
+    way = "let it reset or remove VMs instead, or use vm_manager there"
+    return f"{watch.closed_by} has closed {_SESSION}, which this test uses: {way}"
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     """Fail the test that has left something, after everything of its own was torn down."""
@@ -170,18 +187,19 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 
 def _left_by(item: pytest.Item) -> str:
     watch = item.config.stash.get(_WATCH, None)
-    return "" if watch is None else _left(watch)
+    return "" if watch is None else _left(watch, item.nodeid)
 
 
-def _left(watch: _Watch) -> str:
+def _left(watch: _Watch, nodeid: str) -> str:
     words = [_words(watch.leaks())]
-    if watch.has_lost_session_manager():
+    if watch.has_lost_session_manager(nodeid):
         words.append(f"closed {_SESSION}, which other tests use: reset or remove VMs instead")
     return "; ".join(filter(None, words))
 
 
 def _words(left: list[str]) -> str:
-    return f"left behind, and taken away now: {'; '.join(left)}" if left else ""
+    """Say what was left, its name first: a summary's line is cut."""
+    return f"{'; '.join(left)}: left behind, and taken away now" if left else ""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -220,15 +238,16 @@ def pytest_runtest_makereport(
     if call.when == "setup":
         item.stash[_BEGAN] = call.start
     if report.failed:
+        if call.when == "call" and (words := _closed_before(item)):  # asked for while it ran
+            report.sections.append((_SESSION, words))
         seen = [(name, manager, 0.0) for name, manager in item.stash.get(_MANAGERS, [])]
         watch = item.config.stash.get(_WATCH, None)
         if watch is not None and watch.session_manager is not None and _SESSION in _names(item):
             seen.append((_SESSION, watch.session_manager, item.stash[_BEGAN]))
         failed = getattr(call.excinfo and call.excinfo.value, "vm_id", None)
         several = [(name, manager, _seen(manager, since, failed)) for name, manager, since in seen]
-        is_one = sum(bool(vms) for _, _, vms in several) <= 1
         for name, manager, vms in several:
-            whose = "" if is_one else f" of {name}"
+            whose = f" of {name}" if len(several) > 1 else ""
             report.sections += [_section(manager, vm, whose) for vm in vms]
     return report
 

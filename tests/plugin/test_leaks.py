@@ -28,7 +28,22 @@ def test_a_vm_left_in_the_sessions_manager_fails_the_test_alone(
     result = run(*workers)
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*ERROR at teardown of test_leaks*"])
-    result.stdout.re_match_lines([r".*left behind.*VM 'left' is running: pid \d+, sleep 1001"])
+    words = r"VM 'left', pid \d+, is running \(sleep 1001\): left behind, and taken away now"
+    result.stdout.re_match_lines([rf"(E +Failed: )?{words}"])
+
+
+def test_the_summary_of_a_leak_begins_with_its_name(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        test_it="""
+        from procvm import VMConfig
+
+        def test_leaks(vm_manager_session):
+            vm_manager_session.allocate(VMConfig("left", "sleep 1001"))
+        """
+    )
+    summary = [line for line in run().outlines if line.startswith("ERROR test_it.py::")]
+    assert len(summary) == 1
+    assert " - Failed: VM 'left', pid " in summary[0]
 
 
 def test_a_manager_that_a_test_forgets_is_found(pytester: pytest.Pytester, run: Run) -> None:
@@ -51,7 +66,9 @@ def test_a_manager_that_a_test_forgets_is_found(pytester: pytest.Pytester, run: 
     )
     result = run()
     result.assert_outcomes(passed=3, errors=2)
-    result.stdout.fnmatch_lines(["*VM 'forgotten' is running*", "*VM 'another' is running*"])
+    result.stdout.fnmatch_lines(
+        ["*VM 'forgotten', pid *, is running*", "*VM 'another', pid *, is running*"]
+    )
 
 
 @pytest.mark.parametrize("first", ["vm_manager", "fake_vm_manager", "vm_manager_session"])
@@ -181,9 +198,9 @@ def test_a_teardown_that_fails_says_as_well_what_is_left(
     result = run()
     result.assert_outcomes(passed=2, errors=2)
     result.stdout.fnmatch_lines(
-        ["*RuntimeError: in the teardown", "*left behind*VM 'left' is running*"]
+        ["*RuntimeError: in the teardown", "*VM 'left', pid *, is running*left behind*"]
     )
-    result.stdout.fnmatch_lines(["*left behind*VM 'left' is running*", "*in the teardown*"])
+    result.stdout.fnmatch_lines(["*VM 'left', *, is running*left behind*", "*in the teardown*"])
 
 
 def test_in_any_order(pytester: pytest.Pytester, run: Run) -> None:
@@ -229,7 +246,7 @@ def test_a_manager_that_nothing_holds_any_more_is_found_as_well(
     )
     result = run()
     result.assert_outcomes(passed=3, errors=2)
-    result.stdout.re_match_lines([r".*left behind.*VM 'mine' is running: pid \d+, sleep 1001"])
+    result.stdout.re_match_lines([r".*VM 'mine', pid \d+, is running \(sleep 1001\): left behind"])
 
 
 @pytest.mark.parametrize("others", [0, 1])
@@ -249,4 +266,40 @@ def test_who_closes_the_sessions_manager_is_named(
     result.assert_outcomes(passed=1 + others, errors=1)
     result.stdout.fnmatch_lines(
         ["*ERROR at teardown of test_closes*", "closed vm_manager_session, which other tests use*"]
+    )
+
+
+def test_each_later_test_is_told_who_closed_the_sessions_manager(
+    pytester: pytest.Pytester, run: Run
+) -> None:
+    pytester.makepyfile(
+        test_it="""
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def web(vm_manager_session):
+            return vm_manager_session
+
+        def test_closes(web):
+            web.close()
+
+        def test_by_another_fixture(web):
+            web.list()
+
+        @pytest.mark.skip
+        def test_skipped(vm_manager_session):
+            pass
+
+        def test_while_it_runs(request):
+            request.getfixturevalue("vm_manager_session").allocate({"name": "x", "command": ["x"]})
+
+        def test_of_its_own(vm_manager):
+            assert not vm_manager.list()
+        """
+    )
+    result = run()
+    result.assert_outcomes(passed=2, errors=2, failed=1, skipped=1)
+    told = "test_it.py::test_closes has closed vm_manager_session, which this test uses: *"
+    result.stdout.fnmatch_lines(
+        ["*ERROR at setup of test_by_another_fixture*", told, "*test_while_it_runs*", told]
     )

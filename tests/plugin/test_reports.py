@@ -115,7 +115,7 @@ def test_only_vms_that_the_test_could_see_are_shown(pytester: pytest.Pytester, r
     text = run().stdout.str()
     assert "VM earlier" not in text
     assert text.count("VM mine: removed") == 1
-    assert text.count("VM asked-for:") == 1
+    assert text.count("VM asked-for of vm_manager: ") == 1  # and none of the other manager
 
 
 def test_long_output_is_cut_and_its_file_named(pytester: pytest.Pytester, run: Run) -> None:
