@@ -68,7 +68,7 @@ WHOLE: list[ProcVMError] = [  # their facts come back whole
     VMNotFoundError("web", is_leaving=True),
     DuplicateNameError("web"),
     WaitTimeoutError(ID, "web", 1.5, "running"),
-    UnreachableStateError(ID, "web", "running", "nothing could ever happen"),
+    UnreachableStateError(ID, "web", "running", "no event is left"),
     ManagerClosedError("allocate"),
     ManagerClosedError(""),
     ForkedManagerError(4711),

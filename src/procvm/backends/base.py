@@ -160,7 +160,7 @@ class Backend(abc.ABC):
         """Block the caller until ``waiter`` is set (True) or time is up (False).
 
         A backend in virtual time moves time here, and raises UnreachableStateError's facts as
-        RuntimeError("nothing could ever happen") when no event is left and timeout is None.
+        RuntimeError("no event is left ...") when that is so and timeout is None.
         """
 
     @abc.abstractmethod

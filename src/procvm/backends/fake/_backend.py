@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..._probe import Probe
@@ -29,6 +30,7 @@ _FIRST_PID = 2**22 + 1  # above the kernel's limit: a stray os.kill hits nobody
 _EPOCH = 1_700_000_000.0
 _LONGEST_QUEUE = 10_000
 _UNSCRIPTED = (FakeProgram(),)
+_DIGITS = re.compile(r"\d")  # worker-1 is no slip of worker-2
 
 
 class _Flag:
@@ -92,6 +94,8 @@ class FakeBackend(Backend):
         self._clock = Clock()
         self._sink: Sink | None = None
         self._scripts: dict[str, tuple[FakeProgram, ...]] = {}
+        self._unplayed: set[str] = set()  # scripts that no VM has asked for
+        self._unscripted: set[str] = set()  # VMs not yet looked at for a script of a near name
         self._processes: dict[Key, FakeProcess] = {}
         self._names: dict[str, Key] = {}
         self._queues: list[_Queue] = []
@@ -122,6 +126,8 @@ class FakeBackend(Backend):
     def program(self, name: str, *programs: FakeProgram) -> None:
         """Script the lives of the VM called ``name``, one a generation, the last one repeated.
 
+        A VM without a script, while one of nearly its name is nobody's, is told in the log.
+
         ConfigError: ``name`` is no text, or what follows no FakeProgram.
         """
         if not isinstance(name, str):
@@ -132,6 +138,8 @@ class FakeBackend(Backend):
             if not isinstance(program, FakeProgram):
                 raise ConfigError("programs", program, "must be a FakeProgram")
         self._scripts[name] = programs
+        if name not in self._names:
+            self._unplayed.add(name)
 
     def advance(self, seconds: float) -> None:
         """Move time forward by ``seconds``, and let happen what is due.
@@ -146,6 +154,7 @@ class FakeBackend(Backend):
                 "seconds", seconds, "must be finite and at least 0; time never turns"
             )
         with self._lock:
+            self._warn_of_misnamed()
             end = self._clock.now + seconds
             while (at := self._clock.next_at()) is not None and at <= end:
                 self._step(at)
@@ -252,7 +261,8 @@ class FakeBackend(Backend):
                     self._clock.now = max(self._clock.now, end)
                     return False
                 if at is None:
-                    raise RuntimeError("nothing could ever happen")
+                    hint = self._misnamed(self._names)
+                    raise RuntimeError("; ".join(["no event is left in virtual time", *hint]))
                 self._step(at)
             return True
 
@@ -291,6 +301,9 @@ class FakeBackend(Backend):
         assert self._sink is not None  # noqa: S101 - an engine opened it
         if key.generation > 1:
             self._count_start(key.vm_id)
+        self._unplayed.discard(plan.config.name)
+        if self._unplayed and key.generation == 1:
+            self._unscripted.add(plan.config.name)
         script = self._scripts.get(plan.config.name, _UNSCRIPTED)
         program = script[min(key.generation, len(script)) - 1]
         process = FakeProcess(self._clock, self._sink, key, plan, program)
@@ -339,5 +352,29 @@ class FakeBackend(Backend):
 
     def close(self) -> None:
         """See Backend."""
+        self._warn_of_misnamed()
         for queue in self._queues:
             queue.deliver()
+
+    def _warn_of_misnamed(self) -> None:
+        """Say once of each VM that it may lack its script; when all have been allocated."""
+        for words in self._misnamed(self._unscripted):
+            _log.warning("%s; a script is found by the VM's name", words)
+        self._unscripted.clear()
+
+    def _misnamed(self, names: Iterable[str]) -> list[str]:
+        """Say which of these VMs has no script, while one of nearly its name is nobody's."""
+        missing = [name for name in names if name not in self._scripts]
+        if not missing or not self._unplayed:
+            return []
+        from difflib import get_close_matches  # noqa: PLC0415 - for a mistake alone
+
+        found = []
+        for name in sorted(missing):
+            bare = _DIGITS.sub("", name)
+            others = [one for one in sorted(self._unplayed) if _DIGITS.sub("", one) != bare]
+            found += [
+                f"VM {name!r} has no script, and no VM has the name of the script {near!r}"
+                for near in get_close_matches(name, others, 1)
+            ]
+        return found
