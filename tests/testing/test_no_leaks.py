@@ -38,7 +38,25 @@ def test_a_vm_is_named_with_its_argv(backend: SubprocessBackend) -> None:
     assert re.search(rf"process {vm.pid} \(sleep 1001, VM 'web'\)", str(caught.value))
     assert any("procvm" in name for name in caught.value.threads)
     assert caught.value.descriptors
+    own = "a VMManager with VM 'web' that is open: close it"
+    assert caught.value.managers == (own,)
+    assert str(caught.value).endswith(f": left behind; some of it may belong to {own}")
     manager.close()
+
+
+def test_what_an_open_manager_keeps_is_said_to_be_its_own(backend: SubprocessBackend) -> None:
+    opened = []
+
+    def forgets() -> None:
+        opened.extend([VMManager(backend), VMManager(FakeBackend())])
+        opened[0].remove(opened[0].allocate(VMConfig("web", "sleep 1001")))
+
+    with pytest.raises(LeakError) as caught, no_leaks(patience=0.0):
+        forgets()
+    assert caught.value.descriptors
+    assert caught.value.managers == ("a VMManager that is open: close it",)
+    for manager in opened:
+        manager.close()
 
 
 def test_a_vm_of_an_older_manager_is_named(backend: SubprocessBackend) -> None:
@@ -47,6 +65,7 @@ def test_a_vm_of_an_older_manager_is_named(backend: SubprocessBackend) -> None:
         with pytest.raises(LeakError) as caught, no_leaks(patience=0.0):
             vm = manager.allocate(VMConfig("web", "sleep 1001"))
         assert [one.pid for one in caught.value.processes] == [vm.pid]
+        assert caught.value.managers == ("VM 'web' of an older VMManager: remove it",)
         with no_leaks():
             manager.reset("before")
             manager.remove("web")
@@ -167,7 +186,7 @@ def test_a_descriptor_is_named_by_its_target() -> None:
     with pytest.raises(LeakError) as caught, no_leaks(patience=0.0):
         fd = os.open("/dev/null", os.O_RDONLY)
     assert caught.value.descriptors == ((fd, "/dev/null"),)
-    assert str(caught.value) == f"left behind: descriptor {fd} -> /dev/null"
+    assert str(caught.value) == f"descriptor {fd} -> /dev/null: left behind"
     os.close(fd)
 
 
@@ -197,11 +216,11 @@ def test_an_exception_stays_what_it_is_and_is_told_more() -> None:
 
     with pytest.raises(RuntimeError, match="mine") as caught, no_leaks(patience=0.0):
         fails()
-    assert caught.value.__notes__ == [f"left behind: descriptor {opened[0]} -> /dev/null"]
+    assert caught.value.__notes__ == [f"descriptor {opened[0]} -> /dev/null: left behind"]
     os.close(opened[0])
 
 
 def test_a_leak_is_data() -> None:
-    error = LeakError((Survivor(1, "init"),), ("thread",), ((3, "/dev/null"),))
+    error = LeakError((Survivor(1, "init"),), ("thread",), ((3, "/dev/null"),), ("a manager",))
     again = pickle.loads(pickle.dumps(error))
-    assert (again.processes, again.threads, again.descriptors) == error.args
+    assert (again.processes, again.threads, again.descriptors, again.managers) == error.args

@@ -27,23 +27,28 @@ class LeakError(AssertionError):
         processes: Each with its number and its argv; of a VM's main process also the VM's name.
         threads: Their names.
         descriptors: (number, target) of those that are new; when more are open than before.
+        managers: What is new and open of procvm, and may hold some of them, in words.
     """
 
     code = "leak"
 
     def __init__(
         self, processes: tuple[Survivor, ...] = (), threads: tuple[str, ...] = (),
-        descriptors: tuple[tuple[int, str], ...] = (),
+        descriptors: tuple[tuple[int, str], ...] = (), managers: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
-        super().__init__(processes, threads, descriptors)
+        super().__init__(processes, threads, descriptors, managers)
         self.processes, self.threads, self.descriptors = processes, threads, descriptors
+        self.managers = managers
 
     def __str__(self) -> str:
         """Name everything that is left."""
         words = [f"process {one}" for one in self.processes]
         words += [f"thread {name!r}" for name in self.threads]
         words += [f"descriptor {number} -> {target}" for number, target in self.descriptors]
-        return "left behind: " + "; ".join(words)
+        text = f"{'; '.join(words)}: left behind"  # names first: a summary's line is cut
+        if self.managers:
+            text += f"; some of it may belong to {', and to '.join(self.managers)}"
+        return text
 
 
 class _Count:
@@ -53,7 +58,8 @@ class _Count:
         self.processes: set[Member] = {*below(), *witness.strays()}
         self.threads = set(threading.enumerate())
         self.descriptors = _descriptors()
-        vms = witness.vms()
+        self.managers = witness.managers()
+        vms = [vm for _, several in self.managers.values() for vm in several]
         self.names = {vm.pid: vm.name for vm in vms}
         self.vm_ids = {vm.vm_id for vm in vms}
 
@@ -73,7 +79,17 @@ class _Count:
             tuple(Survivor(m.pid, self._called(m)) for m in sorted(processes, key=self._rank)),
             tuple(sorted(thread.name for thread in started)),
             tuple(sorted(opened)) if more else (),
+            tuple(self._opened_since(before)),
         )
+
+    def _opened_since(self, before: _Count) -> Iterator[str]:
+        """Name the managers and VMs that are new: they have descriptors of their own."""
+        for key, (title, vms) in self.managers.items():
+            names = ", ".join(repr(vm.name) for vm in vms if vm.vm_id not in before.vm_ids)
+            if key not in before.managers:
+                yield f"a {title}{names and f' with VM {names}'} that is open: close it"
+            elif names:
+                yield f"VM {names} of an older {title}: remove it"
 
     def _rank(self, member: Member) -> tuple[bool, int]:
         return member.pid not in self.names, member.pid  # the VMs first, then who helps them

@@ -35,12 +35,15 @@ class Witness:
 
     def vms(self) -> list[VM]:
         """Return the VMs of the open managers, the ended ones included."""
-        return [
-            entry.vm
+        return [vm for _, vms in self.managers().values() for vm in vms]
+
+    def managers(self) -> dict[int, tuple[str, list[VM]]]:
+        """Return the open managers: what each is called, and its VMs."""
+        return {
+            id(core): (core.title, [entry.vm for entry in core.engine.entries.copy().values()])
             for core in open_cores()
             if core.backend.capabilities.containment != "virtual"
-            for entry in core.engine.entries.copy().values()
-        ]
+        }
 
     def remove(self, vms: Iterable[VM]) -> None:
         """Take VMs away, whichever manager they belong to, and wait for it."""
