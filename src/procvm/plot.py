@@ -55,6 +55,8 @@ def timeline(rows: Timeline | Iterable[Mapping[str, Any]], ax: Axes | None = Non
     ax.set_xlabel(f"seconds since {clock(start)}" if spans else "seconds")
     if spans:
         _legend(ax, spans, colour)
+    else:
+        ax.text(0.5, 0.5, "no VM", ha="center", transform=ax.transAxes)
     return ax
 
 

@@ -94,6 +94,7 @@ def test_no_rows_are_an_empty_picture(ax: Any) -> None:
     plot.timeline([], ax)
     ax.figure.canvas.draw()
     assert ax.get_yticklabels() == []
+    assert [text.get_text() for text in ax.texts] == ["no VM"]
 
 
 def test_without_axes_it_makes_a_figure_and_shows_nothing() -> None:

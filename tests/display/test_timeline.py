@@ -255,9 +255,19 @@ def test_a_full_history_makes_no_endless_drawing() -> None:
     assert "and 800 more VMs" in found.words
 
 
-def test_nothing_yet_is_drawn_as_nothing(manager: VMManager) -> None:
-    assert "nothing happened yet" in page(manager.timeline()._repr_html_()).words
-    assert manager.timeline().to_rows() == []
+def test_that_there_is_no_vm_yet_is_said_without_an_axis(manager: VMManager) -> None:
+    timeline = manager.timeline()
+    found = page(timeline._repr_html_())
+    assert found.words == ["no VM yet"]
+    assert set(found.tags) == {"svg", "text"}
+    assert [text.text for text in drawn(timeline).iter(f"{SVG}text")] == ["no VM yet"]
+    assert repr(timeline) == "<Timeline of no VM yet>"
+    assert timeline.to_rows() == []
+
+
+def test_that_all_is_forgotten_is_not_said_to_be_nothing_yet() -> None:
+    words = page(Timeline((), 7)._repr_html_()).words
+    assert words == ["7 earlier events are forgotten"]
 
 
 def test_it_answers_after_close_and_awaited() -> None:

@@ -35,6 +35,9 @@ def timeline_svg(
         forgotten: How many events are missing.
         alone: Whether it is a file of its own, which has nobody's text colour to take over.
     """
+    if not spans:
+        words = _missing(forgotten) if forgotten else "no VM yet"
+        return _framed([_text(0, _TOP, words)], 0, _TOP + 12, alone=alone)
     lanes = [list(group) for _, group in groupby(spans, key=lambda span: span.vm_id)]
     shown = lanes[:_MOST_LANES]
     length = max(end - start, 1e-9)
@@ -44,16 +47,23 @@ def timeline_svg(
 
     parts = list(_axis(length, place, start, _TOP + _LANE * len(shown)))
     if forgotten:
-        words = f"{forgotten} earlier events are forgotten"
-        parts.append(_text(_WIDTH - _RIGHT, _TOP - 9, words, ' text-anchor="end"'))
+        end_of_line = ' text-anchor="end"'
+        parts.append(_text(_WIDTH - _RIGHT, _TOP - 9, _missing(forgotten), end_of_line))
     for number, lane in enumerate(shown):
         parts += _lane(lane, _TOP + _LANE * number, place)
     bottom = _TOP + _LANE * len(shown) + 34
     parts += _legend(shown, bottom, len(lanes) - len(shown))
-    height = bottom + 12
+    return _framed(parts, len(lanes), bottom + 12, alone=alone)
+
+
+def _missing(forgotten: int) -> str:
+    return f"{forgotten} earlier events are forgotten"
+
+
+def _framed(parts: Iterable[str], lanes: int, height: float, *, alone: bool) -> str:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="procvm-timeline" role="img" '
-        f'aria-label="Timeline of {len(lanes)} VMs" width="{_WIDTH:g}" height="{height:g}" '
+        f'aria-label="Timeline of {lanes} VMs" width="{_WIDTH:g}" height="{height:g}" '
         f'viewBox="0 0 {_WIDTH:g} {height:g}" font-family="sans-serif" font-size="12" '
         f"{'' if alone else _FITS}>"
     )
@@ -74,7 +84,7 @@ def _axis(
             'stroke="currentColor" stroke-opacity="0.2"/>'
         )
         yield _text(x, bottom + 14, duration(at) if at else "0", ' text-anchor="middle"')
-    yield _text(_GUTTER, _TOP - 9, f"from {clock(start)}" if start else "nothing happened yet")
+    yield _text(_GUTTER, _TOP - 9, f"from {clock(start)}")
 
 
 def _lane(lane: list[Span], top: float, place: Callable[[float], float]) -> Iterable[str]:

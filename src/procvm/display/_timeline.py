@@ -70,6 +70,8 @@ class Timeline:
 
     def __repr__(self) -> str:
         """Say how much it shows."""
+        if not self.spans and not self.forgotten:
+            return "<Timeline of no VM yet>"
         lanes = len({span.vm_id for span in self.spans})
         vms = "1 VM" if lanes == 1 else f"{lanes} VMs"
         missing = f", {self.forgotten} events forgotten" if self.forgotten else ""
