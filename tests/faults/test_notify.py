@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from procvm import (
+    ExitedBeforeReadyError,
     ReadyTimeoutError,
     SubprocessBackend,
     VMConfig,
@@ -53,11 +55,16 @@ def hold(free: threading.Event) -> None:
     free.wait(60)
 
 
-ADDRESS = "print(os.environ['NOTIFY_SOCKET'], flush=True)\ntime.sleep(1000)"
+ADDRESS = "print(os.environ['NOTIFY_SOCKET'], flush=True)"
 
 
-def test_a_stranger_is_not_heard(manager: VMManager) -> None:
-    """Neither this process, nor another program, nor another VM makes it ready."""
+def test_a_stranger_is_not_heard(manager: VMManager, tmp_path: Path) -> None:
+    """Neither this process, nor another program, nor another VM makes it ready.
+
+    What it says itself comes after them, on one socket: when that is told they were all read.
+    """
+    go = tmp_path / "go"
+    os.mkfifo(go)
     heard: list[str] = []
 
     def tell(address: str) -> None:
@@ -74,22 +81,28 @@ def test_a_stranger_is_not_heard(manager: VMManager) -> None:
     def on_event(event: VMEvent) -> None:
         if event.kind == "started" and event.vm.name == "x":
             tell(next(iter(manager.follow(event.vm))).text)
+            go.write_text("\n")
+        elif event.kind == "status":
+            heard.append(event.detail)
+            os.kill(event.vm.pid or 0, signal.SIGKILL)
 
-    undo = manager.subscribe(on_event)
-    with pytest.raises(ReadyTimeoutError):
-        manager.allocate(program("x", ADDRESS, timeout=1.5))
-    undo()
-    assert heard
+    manager.subscribe(on_event)
+    own = f"{ADDRESS}\nopen({str(go)!r}).readline(); say('STATUS=own'); time.sleep(1000)"
+    with pytest.raises(ExitedBeforeReadyError):
+        manager.allocate(program("x", own, timeout=60.0))
+    assert heard[1:] == ["own"]
     assert manager.get("other").state is VMState.RUNNING
-    assert "status" not in [event.kind for event in manager.history()]
+    assert [event.detail for event in manager.history() if event.kind == "status"] == ["own"]
 
 
 @pytest.mark.parametrize(
     "body",
     [
         "if os.fork(): time.sleep(1000)\nsay('READY=1'); time.sleep(1000)",
-        "if os.fork(): time.sleep(1000)\nos.setsid()\nif os.fork(): os._exit(0)\n"
-        "time.sleep(0.05); say('READY=1'); time.sleep(1000)",
+        "if os.fork(): time.sleep(1000)\nos.setsid()\nparent = os.getpid()\n"
+        "if os.fork(): os._exit(0)\n"
+        "while os.getppid() == parent: time.sleep(0.001)\n"
+        "say('READY=1'); time.sleep(1000)",
     ],
     ids=["child", "daemon"],
 )

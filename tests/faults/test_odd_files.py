@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,10 +55,13 @@ def test_a_fifo_is_a_file_to_a_probe(manager: VMManager, tmp_path: Path) -> None
 
 
 def test_lines_may_end_in_carriage_return_and_line_feed(manager: VMManager) -> None:
-    says = [
-        "sh",
-        "-c",
-        r"printf 'one\r\ntwo\r'; sleep 0.01; printf '\nready\r\nlast\r'; sleep 1000",
-    ]
+    text = (  # what ends a line comes in two parts, the second when the first was read
+        "import fcntl, os, sys, termios, time\n"
+        "os.write(1, b'one\\r\\ntwo\\r')\n"
+        "while any(fcntl.ioctl(1, termios.FIONREAD, bytes(4))): time.sleep(0.001)\n"
+        "os.write(1, b'\\nready\\r\\nlast\\r')\n"
+        "time.sleep(1000)"
+    )
+    says = [sys.executable, "-I", "-S", "-c", text]
     vm = manager.allocate(VMConfig("x", says, ready=probes.log("^ready$")))
     assert [line.text for line in manager.logs(vm)] == ["one", "two", "ready", "last"]

@@ -58,7 +58,8 @@ def words_of_failure(manager: VMManager, probe: probes.Probe) -> str:
         "sleep 1000 & echo $! >> {0}; sleep 1000",
         "setsid sh -c 'echo $$ >> {0}; sleep 1000' & sleep 1000",
         "trap '' TERM INT HUP; echo $$ >> {0}; while :; do sleep 1000; done",
-        "setsid sh -c 'echo $$ >> {0}; exec sleep 1000' & sleep 0.2; exit 1",
+        "mkfifo {0}.$$; setsid sh -c 'echo $$ >> {0}; echo > '{0}.$$'; exec sleep 1000' & "
+        "read said < {0}.$$; exit 1",
     ],
     ids=["itself", "child", "session", "deaf", "left behind"],
 )

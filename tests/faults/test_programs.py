@@ -116,9 +116,11 @@ def test_44_a_flood_is_bounded_and_hurts_no_neighbour(manager: VMManager) -> Non
 
 def test_45_lines_without_end_and_split_characters_are_told_whole(manager: VMManager) -> None:
     text = (
-        "import os,time\n"
+        "import fcntl,os,termios,time\n"
+        "def until_read():\n"
+        " while any(fcntl.ioctl(1,termios.FIONREAD,bytes(4))): time.sleep(0.001)\n"
         "data='é'.encode()\n"
-        "for _ in range(3):\n os.write(1,data[:1]); time.sleep(0.02); os.write(1,data[1:])\n"
+        "for _ in range(3):\n os.write(1,data[:1]); until_read(); os.write(1,data[1:])\n"
         "os.write(1,b'\\xff\\n'+b'y'*(3*2**20))"
     )
     manager.allocate(VMConfig("x", python(text), log=LogPolicy(keep=2**23)))
