@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from procvm import LogPolicy, SubprocessBackend, VMConfig, VMManager, VMState
 from procvm.backends.subprocess._floods import Flood
+from procvm.backends.subprocess._pipe import Pipes
 
 USUAL, LARGE = 2**16, 2**20
 
@@ -127,6 +129,58 @@ def test_what_is_read_now_and_then_is_no_flood(pipes: list[tuple[int, int]]) -> 
         flood.saw(read, USUAL - 1)
     see_full(flood, read, 15)
     assert size_of(read) == USUAL
+
+
+class Played:
+    """A loop and its readers, in which time stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now, self.ready, self.later = 1.0, dict[int, Any](), list[tuple[float, Any]]()
+        self.readers = self
+
+    def ask(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        then(job())
+
+    def register(self, fd: int, ready: Callable[[], None]) -> None:
+        self.ready[fd] = ready
+
+    def unregister(self, fd: int) -> None:
+        del self.ready[fd]
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> None:
+        self.later.append((delay, call))
+
+
+def test_who_writes_all_the_time_is_read_once_in_a_millisecond(
+    pipes: list[tuple[int, int]],
+) -> None:
+    loop, told = Played(), list[bytes]()
+    (fd, to), quiet = pipes[0], pipes[1]
+    both = Pipes(loop, lambda _, data: told.append(data))  # type: ignore[arg-type] # it is played
+    both.open(fd, quiet[0])
+    both.watch()
+    for _ in range(32):
+        os.write(to, b"x")
+        loop.ready[fd]()
+    assert (len(told), loop.later, fd in loop.ready) == (32, [], True)
+    for passed in (0.0001, 0.0011, 0.0011):
+        loop.now += passed
+        os.write(to, b"x")
+        loop.ready[fd]()
+        ((delay, go_on),) = loop.later
+        assert delay == 0.001
+        assert fd not in loop.ready
+        loop.later.clear()
+        go_on()
+        assert fd in loop.ready
+    loop.now += 1.0
+    os.write(to, b"x")
+    loop.ready[fd]()
+    assert loop.later == [], "that was long ago"
+    assert told == [b"x"] * 36
 
 
 USED_UP = """

@@ -130,9 +130,7 @@ class ReactorThread:
         try:
             while not self._is_ended or self._calls:
                 self._is_asleep = False
-                for _ in range(
-                    len(self._calls)
-                ):  # no more: they must not keep descriptors waiting
+                for _ in range(len(self._calls)):  # what they post comes after the descriptors
                     self._perform(self._calls.popleft())
                 self._is_asleep = True
                 fds = poller.wait(self._patience())
