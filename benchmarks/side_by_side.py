@@ -7,6 +7,7 @@ modes, as the new program and its starter may meet on one core: compare lower qu
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -101,6 +102,7 @@ def handovers(rounds: int = 30) -> None:
             pass
 
     figures: Figures = defaultdict(list)
+    by_path = [shutil.which(SLEEP[0]) or SLEEP[0], *SLEEP[1:]]
     usual = sys.getswitchinterval()
     with VMManager(SubprocessBackend("tree")) as manager:
         manager.allocate(VMConfig("first", SLEEP))
@@ -110,8 +112,11 @@ def handovers(rounds: int = 30) -> None:
             sys.setswitchinterval(SWITCH)
             for _ in range(rounds):
                 for verb, call in (
-                    ("allocate", lambda: manager.allocate(VMConfig("vm", SLEEP))),
-                    ("reset", lambda: manager.reset("vm")),
+                    ("allocate, by name", lambda: manager.allocate(VMConfig("vm", SLEEP))),
+                    ("reset, by name", lambda: manager.reset("vm")),
+                    ("remove", lambda: manager.remove("vm")),
+                    ("allocate, by path", lambda: manager.allocate(VMConfig("vm", by_path))),
+                    ("reset, by path", lambda: manager.reset("vm")),
                     ("remove", lambda: manager.remove("vm")),
                     ("Popen", lambda: popen(defaultdict(list))),
                 ):
