@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -137,11 +138,15 @@ class Played:
     def __init__(self) -> None:
         self.now, self.ready, self.later = 1.0, dict[int, Any](), list[tuple[float, Any]]()
         self.readers = self
+        self.refuses = 0
 
     def ask(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
         then(job())
 
     def register(self, fd: int, ready: Callable[[], None]) -> None:
+        if self.refuses:
+            self.refuses -= 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.ready[fd] = ready
 
     def unregister(self, fd: int) -> None:
@@ -181,6 +186,42 @@ def test_who_writes_all_the_time_is_read_once_in_a_millisecond(
     loop.ready[fd]()
     assert loop.later == [], "that was long ago"
     assert told == [b"x"] * 36
+
+
+def test_a_grandchild_that_writes_a_little_prolongs_no_end(pipes: list[tuple[int, int]]) -> None:
+    loop, told, ends = Played(), list[bytes](), list[int]()
+    (fd, to), quiet = pipes[0], pipes[1]
+
+    def got(_: str, data: bytes) -> None:
+        told.append(data)
+        os.write(to, b"and more")
+
+    both = Pipes(loop, got)  # type: ignore[arg-type] # it is played
+    both.open(fd, quiet[0])
+    os.write(to, b"last")
+    both.drain(lambda: ends.append(len(told)))
+    assert (told, ends) == ([b"last"], [1])
+
+
+def test_what_cannot_be_watched_for_a_while_is_looked_at(pipes: list[tuple[int, int]]) -> None:
+    loop, told, warned = Played(), list[bytes](), list[str]()
+    (fd, to), quiet = pipes[0], pipes[1]
+    both = Pipes(loop, lambda _, data: told.append(data), None, warned.append)  # type: ignore[arg-type] # the same
+    both.open(fd, quiet[0])
+    loop.refuses = 2 * 2  # both of them
+    os.write(to, b"one")
+    both.watch()
+    assert told == []
+    for _, call in loop.later[:2]:
+        call()
+    assert told == [b"one"]
+    assert [delay for delay, _ in loop.later] == [0.1] * 4
+    assert warned == ["its output is looked at ten times a second: No space left on device"] * 2
+    for _, call in loop.later[2:]:
+        call()
+    os.write(to, b"two")
+    loop.ready[fd]()
+    assert told == [b"one", b"two"]
 
 
 USED_UP = """

@@ -122,8 +122,12 @@ def test_an_end_is_told_while_a_child_holds_it(manager: VMManager, held: Held) -
     assert ended.exit.code == 3
 
 
+@pytest.mark.parametrize("is_slow", [False, True])
 def test_no_verb_waits_for_a_log_on_a_disk_that_hangs(
-    manager: VMManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    manager: VMManager,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_slow: bool,
 ) -> None:
     writes, go = threading.Event(), threading.Event()
     append = _logfile.LogFile._append
@@ -131,20 +135,24 @@ def test_no_verb_waits_for_a_log_on_a_disk_that_hangs(
     def hangs(file: _logfile.LogFile, data: bytes) -> None:
         writes.set()
         assert go.wait(60)
+        time.sleep(0.1 * is_slow)  # not so long that an end gives up
         append(file, data)
 
     monkeypatch.setattr(_logfile.LogFile, "_append", hangs)
     path = tmp_path / "x.log"
-    words = ["sh", "-c", "echo one; exit 0"]
+    words = ["sh", "-c", "seq 1 9000; echo last >&2"]
     vm = manager.allocate(VMConfig("x", words, log=LogPolicy(file=str(path))))
     assert writes.wait(60)
     manager.allocate(VMConfig("talks", ["sh", "-c", "echo up; exec sleep 1000"]))
     assert str(next(manager.follow("talks"))) == "up"
+    if is_slow:
+        go.set()
     assert manager.wait(vm).exit is not None
-    assert [str(line) for line in manager.logs(vm)] == ["one"]
+    told = [[str(x) for x in manager.logs(vm, stream=one)] for one in ("stdout", "stderr")]
+    assert told == [[str(n) for n in range(1, 9001)], ["last"]]
     assert manager.remove(vm).state is VMState.REMOVED
     go.set()
-    until(lambda: path.read_text() == "one\n")
+    until(lambda: sorted(path.read_text().split()) == sorted(told[0] + told[1]))
 
 
 KILLED = """
@@ -192,17 +200,23 @@ def states(pid: int) -> set[str]:
 
 
 @pytest.mark.skipif(not Flood.is_possible, reason="a pipe's size is fixed here")
-def test_all_of_a_large_pipe_is_told_at_an_end_though_as_much_was_being_read() -> None:
+def test_all_of_a_large_pipe_is_told_at_an_end_though_as_much_was_being_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     loop, (out, to_out), (err, to_err) = LoopLease(), os.pipe(), os.pipe()
     told: list[bytes] = []
     told_by_then: list[bytes] = []
     reads, go, done = threading.Event(), threading.Event(), threading.Event()
 
-    def aside(_: bytes) -> None:
+    def late(pipe: _pipe.Pipe) -> bytes | None:
+        data = read(pipe)
         reads.set()
         assert go.wait(60)
+        return data
 
-    pipes = _pipe.Pipes(loop, lambda _, data: told.append(data), aside)
+    read = _pipe.Pipe._read
+    monkeypatch.setattr(_pipe.Pipe, "_read", late)
+    pipes = _pipe.Pipes(loop, lambda _, data: told.append(data))
     for fd in (out, err):
         os.set_blocking(fd, False)
     fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, 2**20)
@@ -298,6 +312,28 @@ def test_where_there_is_no_thread_the_loop_reads(
     assert isinstance(answers[1], threading.Thread)
     assert answers[1].name == "procvm-reader"
     readers.close()
+
+
+def test_one_that_is_begun_at_the_end_ends_as_well(
+    reactor: ReactorThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_readers, "_PATIENCE", 0.0)
+    readers = Readers(reactor)
+    go = threading.Event()
+    answers: list[object] = []
+
+    def ask() -> None:
+        readers.ask(lambda: go.wait(30), answers.append)
+        readers.ask(lambda: "waits", answers.append)
+
+    in_loop(reactor, ask)
+    readers.close()
+    in_loop(reactor, lambda: readers._judge(0))
+    until(lambda: answers == ["waits"])
+    go.set()
+    for thread in readers._threads:
+        thread.join(30)
+    assert [thread.is_alive() for thread in readers._threads] == [False, False]
 
 
 def test_an_end_does_not_wait_long_for_one_that_is_stuck(

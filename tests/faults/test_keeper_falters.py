@@ -299,7 +299,7 @@ def test_output_that_cannot_be_watched_hurts_nobody_and_comes_at_the_end(
     manager.wait(vm, timeout=30)
     assert [str(line) for line in manager.logs(vm)] == ["last words"]
     warnings = [event.detail for event in manager.history(vm) if event.kind == "warning"]
-    assert warnings == ["its output is read at its end alone: No space left on device"]
+    assert warnings == ["its output is looked at ten times a second: No space left on device"]
     assert manager.get(first).pid == first.pid
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
@@ -156,8 +157,7 @@ class SubprocessBackend(Backend):
         """See Backend."""
         warn = partial(self._warned, key)
         file = LogFile(plan, warn) if plan.config.log.file is not None else None
-        aside = None if file is None else file.write
-        pipes = Pipes(self._reactor, partial(self._got, key), aside, warn)
+        pipes = Pipes(self._reactor, partial(self._got, key), file, warn)
         running = self._running[key] = Running(plan, pipes, file)
         ready = plan.config.ready
         more: dict[str, str] = {}
@@ -367,7 +367,8 @@ class SubprocessBackend(Backend):
 
 def _forget_all() -> None:
     for backend in tuple(_live):
-        backend.forget()
+        with contextlib.suppress(OSError):  # the next one all the same
+            backend.forget()
     forget_in_child()
 
 

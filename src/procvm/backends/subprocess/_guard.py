@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from ._members import HAS_PROC, program_of, start_of
@@ -65,7 +66,7 @@ class Guard:
         read, write = os.pipe()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-S", "-E", "-s", "-B", _PROGRAM, str(os.getpid())],
+                [sys.executable, "-S", "-E", "-s", "-B", _PROGRAM, *_host()],
                 stdin=read, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
                 start_new_session=True,
             )  # fmt: skip
@@ -102,6 +103,11 @@ class Guard:
         if self._pipe is not None:
             os.close(self._pipe)
             self._pipe = None
+
+
+def _host() -> tuple[str, str]:
+    """Return the thread whose end is that of this process's loop, and this process."""
+    return str(threading.get_native_id()), str(os.getpid())
 
 
 def weaknesses(guard: Guard | None) -> tuple[str, ...]:

@@ -22,17 +22,17 @@ _MOST_FOR_A_START = 30.0  # where it is seen to be there, and does not come to i
 _FIRST_PASS, _SLOWEST_PASS = 0.002, 0.05
 
 
-def main(host: int) -> None:
+def main(loop: int, host: int) -> None:
     """Read what is to be guarded until the host is gone; then take it away."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    guarded, program = _listen(host, _end_of_the_loop())
+    guarded, program = _listen(host, _end_of(loop, host))
     if guarded:
         _take_away(guarded, program)
 
 
-def _end_of_the_loop() -> int:
-    """Return a descriptor that is readable when the thread that started this has ended.
+def _end_of(loop: int, host: int) -> int:
+    """Return a descriptor that is readable when the host's thread that started this has ended.
 
     By SIGHUP (prctl(2), PR_SET_PDEATHSIG). A host that is killed does not end, and closes
     nothing, while another of its threads waits in the kernel where no signal reaches it.
@@ -46,6 +46,9 @@ def _end_of_the_loop() -> int:
             signal.signal(signal.SIGHUP, lambda *_: os.write(to_end, b"x"))
             prctl = dlsym(dlopen(None, 0), "prctl")  # type: ignore[arg-type] # None: the program itself
             call_function(prctl, (_PR_SET_PDEATHSIG, int(signal.SIGHUP), 0, 0, 0))
+        threads = f"/proc/{host}/task"
+        if os.path.exists(threads) and not os.path.exists(f"{threads}/{loop}"):  # noqa: PTH110 - a small program
+            os.write(to_end, b"x")  # before it was to be heard
     return ended
 
 
@@ -125,4 +128,4 @@ def _is_copy_left(program: str) -> bool:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from ..base import Plan
@@ -33,15 +34,21 @@ class LogFile:
         self._fd: int | None = None
         self._size = 0
         self._is_in_a_line = self._is_over = False
+        self._pending: deque[bytes] = deque()
         self._turns = threading.Lock()
 
-    def write(self, data: bytes) -> None:
-        """Append ``data``, after a rotation where one is due."""
+    def put(self, data: bytes) -> None:
+        """Loop: have ``data`` written by the next flush."""
+        self._pending.append(data)
+
+    def flush(self) -> None:
+        """Write what was put, in its order."""
         with self._turns:
-            if not self._is_over:
-                self._write(data)
+            while self._pending and not self._is_over:
+                self._write(self._pending.popleft())
 
     def _write(self, data: bytes) -> None:
+        """Append ``data``, after a rotation where one is due."""
         try:
             if self._fd is not None and (self._is_full(data) or self._is_long_ago()):
                 self._look()
@@ -119,7 +126,8 @@ class LogFile:
         self._open()
 
     def close(self) -> None:
-        """Write no more; this may block as well."""
+        """Write what was put, and no more; this may block as well."""
+        self.flush()
         with self._turns:
             self._is_over = True
             self._close()
@@ -130,6 +138,6 @@ class LogFile:
 
     def _close(self) -> None:
         """Close the file; the next write opens it again."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        fd, self._fd = self._fd, None  # first: at a fork the copy must not be closed twice
+        if fd is not None:
+            os.close(fd)

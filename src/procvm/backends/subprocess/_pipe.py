@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from collections import deque
@@ -12,19 +13,20 @@ from ..base import Timer
 from ._calls import CALLS
 from ._floods import Flood
 from ._lease import LoopLease
+from ._logfile import LogFile
 
 __all__ = ["Pipes"]
 
 _MOST_AT_ONCE = 64 * 1024
 # A whole pipe, at most 1 MiB (pipe(7)), and as much that was being read of it.
 _MOST_AT_AN_END = 2 * 2**20
-# How long an exit waits for what is in a pipe that somebody holds: half a second in which nothing
-# is read and the loop had its turns. Its readers may have to wait for theirs, beside threads that
-# compute.
+# How long an exit waits for a pipe that somebody holds, or for a disk: half a second in which
+# nothing comes and the loop had its turns.
 _TICK, _MOST_TICKS = 0.025, 20
 # Who writes all the time is read once in a millisecond, after a burst: each read wakes two
 # threads, and as many wakings as there can be leave little of a busy machine to others.
 _PACE, _BURST = 0.001, 32
+_UNWATCHED = 0.1  # seconds between two looks at what cannot be watched
 
 
 def _nothing(_: object) -> None:
@@ -37,22 +39,24 @@ class Pipe:
     Args:
         fd: Does not block; it is this one's now.
         loop: Watches it, and has threads that read.
-        got: Gets what was read.
-        aside: Gets it before, beside the loop, where it may block.
+        got: Gets what was read, once that is in the file.
+        file: Is written beside the loop, for that may block.
         warn: Is told when it cannot be watched.
     """
 
     def __init__(
-        self, fd: int, loop: LoopLease, got: Callable[[bytes], None],
-        aside: Callable[[bytes], None] | None, warn: Callable[[str], None],
+        self, fd: int, loop: LoopLease, got: Callable[[bytes], None], file: LogFile | None,
+        warn: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.fd = fd
-        self._loop, self._got, self._aside, self._warn = loop, got, aside, warn
+        self._loop, self._got, self._file, self._warn = loop, got, file, warn
         self._flood = Flood()
-        self._is_watched = self._is_out = self.is_closed = False
-        self._then: Callable[[], None] | None = None
-        self._left = 0
+        self._is_watched = self._is_out = self.is_closed = self._has_warned = False
+        self._is_writing = False  # what was read, into the file
+        self.is_hasty = False  # the disk hangs: tell first
         self._taken = b""  # read, and not told yet
+        self._then: Callable[[], None] | None = None
+        self._left, self._is_asked = 0, False  # of a drain
         self._often = self._last = 0.0
         self._look: Timer | None = None
 
@@ -64,7 +68,15 @@ class Pipe:
             self._loop.register(self.fd, self._ready)
             self._is_watched = True
         except OSError as e:  # epoll(7): max_user_watches
-            self._warn(f"its output is read at its end alone: {e.strerror}")
+            if not self._has_warned:
+                self._has_warned = True
+                self._warn(f"its output is looked at ten times a second: {e.strerror}")
+            self._loop.call_later(_UNWATCHED, self._look_anyway)
+
+    def _look_anyway(self) -> None:
+        if not (self._is_watched or self.is_closed or self._is_out):
+            self._ready()
+            self.watch()
 
     def _unwatch(self) -> None:
         if self._is_watched:
@@ -92,39 +104,58 @@ class Pipe:
             return None
         except OSError:
             return b""
-        self._flood.saw(self.fd, len(data))
-        self._taken = data
-        if data and self._aside is not None:
-            self._aside(data)
+        with contextlib.suppress(OSError):  # what was read is not lost for that
+            self._flood.saw(self.fd, len(data))
         return data
 
     def _came(self, data: bytes | None) -> None:
+        if data and self._file is not None:
+            self._file.put(data)
+            if not self.is_hasty:
+                self._taken, self._is_writing = data, True
+                self._loop.readers.ask(self._file.flush, lambda _: self._written(data))
+                return
+        self._told(data)
+
+    def _written(self, data: bytes) -> None:
+        if self._is_writing and self._taken is data:  # else it was told in haste
+            self._told(data)
+
+    def hurry(self) -> None:
+        """Wait for the disk no more: tell what was read, and write it when that can be."""
+        self.is_hasty = True
+        if self._is_writing:
+            self._told(self._taken)
+
+    def _told(self, data: bytes | None) -> None:
+        """Tell what was read, and go on."""
+        self._taken, self._is_writing = b"", False
         try:
-            self._tell()
+            if data and not self.is_closed:
+                self._left -= len(data)
+                self._got(data)
         finally:
             self._is_out = False
-            self._go_on(is_at_end=data == b"")
+            self._go_on(0 if data is None else len(data), is_at_end=data == b"")
 
-    def _tell(self) -> None:
-        data, self._taken = self._taken, b""
-        if data and not self.is_closed:
-            self._left -= len(data)
-            self._got(data)
-
-    def _go_on(self, *, is_at_end: bool) -> None:
+    def _go_on(self, size: int, *, is_at_end: bool) -> None:
         if self.is_closed:  # meanwhile, or by whoever got the data
             self._let_go()
             return
-        if is_at_end:
-            self._end()
-        if self._then is not None:
-            self._drain()
-        if self._is_too_often():
-            self._loop.call_later(_PACE, self.watch)
-        else:
-            self.watch()
-        if self._flood.is_large and self._look is None:
-            self._look = self._loop.call_later(Flood.LOOK_EVERY, self._look_at_size)
+        try:
+            if is_at_end:
+                self._end()
+            if self._then is not None and self._is_asked and size < _MOST_AT_ONCE:
+                self._drained()  # it was emptied; what came since came after the end
+            elif self._then is not None:
+                self._drain()
+        finally:
+            if self._is_too_often():
+                self._loop.call_later(_PACE, self.watch)
+            else:
+                self.watch()
+            if self._flood.is_large and self._look is None:
+                self._look = self._loop.call_later(Flood.LOOK_EVERY, self._look_at_size)
 
     def _is_too_often(self) -> bool:
         now = self._loop.monotonic()
@@ -137,14 +168,16 @@ class Pipe:
         if not (self._is_out or self.is_closed):
             self._unwatch()
             self._is_out = True
-            self._loop.readers.ask(partial(self._flood.look, self.fd), self._came)
+            self._loop.readers.ask(partial(self._flood.look, self.fd), self._told)
+
+    # --- at an end ------------------------------------------------------------------------
 
     def drain(self, then: Callable[[], None]) -> None:
         """Call ``then`` when what is in it now was told: at once, where it is empty.
 
         A flooding grandchild prolongs it by two pipes at most.
         """
-        self._then, self._left = then, _MOST_AT_AN_END
+        self._then, self._left, self._is_asked = then, _MOST_AT_AN_END, False
         if not self._is_out:
             self._drain()
 
@@ -154,16 +187,29 @@ class Pipe:
             if seen == select.POLLHUP:
                 self._end()
             elif seen:
+                self._is_asked = True
                 self._ask()
                 return
+        self._drained()
+
+    def _drained(self) -> None:
         then, self._then = self._then, None
         if then is not None:
             then()
 
-    def drain_no_more(self) -> None:
-        """Tell at once what was read and waits to be written, and not when it is empty."""
+    def is_patient(self) -> bool:
+        """Tell whether it will be read: where it has no writers there is nobody who holds it."""
+        return not (self._is_writing or self.is_closed) and bool(
+            CALLS.look(self.fd) & select.POLLHUP
+        )
+
+    def give_up(self) -> bool:
+        """Wait no more for what keeps this; False: not for the disk, and it is drained."""
+        if self._is_writing:
+            self.hurry()
+            return True
         self._then = None
-        self._tell()
+        return False
 
     def _end(self) -> None:
         """Close it at its end: there is no writer who could hold it."""
@@ -199,16 +245,16 @@ class Pipes:
 
     Args:
         loop: Watches them, and has threads that read.
-        got: Gets what was read, with the name of its stream.
-        aside: Gets it before, beside the loop, where it may block.
+        got: Gets what was read, with the name of its stream, once that is in the file.
+        file: Is written beside the loop, for that may block.
         warn: Is told when one cannot be watched.
     """
 
     def __init__(
         self, loop: LoopLease, got: Callable[[str, bytes], None],
-        aside: Callable[[bytes], None] | None = None, warn: Callable[[str], None] = _nothing,
+        file: LogFile | None = None, warn: Callable[[str], None] = _nothing,
     ) -> None:  # fmt: skip
-        self._loop, self._got, self._aside, self._warn = loop, got, aside, warn
+        self._loop, self._got, self._file, self._warn = loop, got, file, warn
         self._pipes: tuple[Pipe, ...] = ()
         self._thens: deque[Callable[[], None]] = deque()
         self._is_draining = False
@@ -220,7 +266,7 @@ class Pipes:
     def open(self, stdout: int, stderr: int) -> None:
         """Take over their descriptors, which do not block."""
         self._pipes = tuple(
-            Pipe(fd, self._loop, partial(self._hear, stream), self._aside, self._warn)
+            Pipe(fd, self._loop, partial(self._hear, stream), self._file, self._warn)
             for stream, fd in (("stdout", stdout), ("stderr", stderr))
         )
 
@@ -257,6 +303,7 @@ class Pipes:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._be_hasty(wanted=False)
         then = self._thens.popleft()
         try:
             then()
@@ -266,21 +313,34 @@ class Pipes:
             else:
                 self._is_draining = False
 
+    def _be_hasty(self, *, wanted: bool) -> None:
+        for pipe in self._pipes:
+            if self._file is not None and pipe.is_hasty and not wanted:
+                self._loop.readers.do(
+                    self._file.flush
+                )  # what was told first is still to be written
+            pipe.is_hasty = wanted
+
     def _wait(self) -> None:
         if self._drained is not None and self._timer is None:
             self._timer = self._loop.call_later(_TICK, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        self._ticks += 1
-        if self._drained is not None and self._ticks >= _MOST_TICKS:
-            try:
-                self._drained.drain_no_more()
-            finally:
-                self._left = iter(())
-                self._next()
-        else:
+        drained = self._drained
+        if drained is None:
+            return
+        if not drained.is_patient():
+            self._ticks += 1
+        if self._ticks < _MOST_TICKS:
             self._wait()
+        elif drained.give_up():
+            self._ticks = 0
+            self._be_hasty(wanted=self._is_draining)
+            self._wait()
+        else:
+            self._left = iter(())
+            self._next()
 
     def close(self) -> None:
         """Read no more; what waits for the rest is not told of it."""

@@ -91,6 +91,7 @@ class Readers:
             job, then = one
             self._reactor.post(partial(self._finish, then, _done(job)))
             del one, job, then  # what they hold is not kept while there is nothing to do
+        self._jobs.put(None)  # for one that was begun since they were counted
 
     def _finish(self, then: Callable[[Any], None], result: Any) -> None:
         self._open -= 1
