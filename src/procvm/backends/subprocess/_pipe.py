@@ -316,9 +316,7 @@ class Pipes:
     def _be_hasty(self, *, wanted: bool) -> None:
         for pipe in self._pipes:
             if self._file is not None and pipe.is_hasty and not wanted:
-                self._loop.readers.do(
-                    self._file.flush
-                )  # what was told first is still to be written
+                self._loop.readers.do(self._file.flush)  # what was told first is to be written
             pipe.is_hasty = wanted
 
     def _wait(self) -> None:
