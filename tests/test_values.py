@@ -87,11 +87,32 @@ def test_a_manager_and_its_backend_say_what_they_are() -> None:
 
 
 def test_a_log_probe_of_a_fake_without_such_output_says_so() -> None:
-    with VMManager(FakeBackend()) as manager:
-        with pytest.raises(ReadyTimeoutError) as caught:
-            manager.allocate(VMConfig("web", "web", ready=probes.log("Serving")))
-        assert "no line of its script's output has matched" in caught.value.why
+    fake = FakeBackend()
+    fake.program(
+        "talks", FakeProgram(output=[(1.0, "stdout", "1\n2\n3\n"), (2.0, "stderr", "4\n")])
+    )
+    ready = probes.all_of(probes.tcp(1), probes.any_of(probes.log("^up$"), probes.log("done")))
+    said = {
+        "web": "'^up$' or 'done': its script writes nothing;",
+        "talks": "'^up$' or 'done': its script writes '1', '2', '3', ...;",
+    }
+    with VMManager(fake) as manager:
+        for name, words in said.items():
+            with pytest.raises(ReadyTimeoutError) as caught:
+                manager.allocate(VMConfig(name, "web", ready=ready))
+            assert f"no line matched {words}" in caught.value.why
+            assert "FakeProgram(output=" in caught.value.why
         assert manager.list() == []
+
+
+def test_a_fake_that_is_ready_too_late_says_when() -> None:
+    fake = FakeBackend()
+    fake.program("slow", FakeProgram(ready_after=100.0))
+    with VMManager(fake) as manager:
+        with pytest.raises(ReadyTimeoutError) as caught:
+            manager.allocate(VMConfig("slow", "slow", ready=probes.tcp(1)))
+        assert "not ready after 30 s" in caught.value.why
+        assert "its script is ready after 100 s (ready_after)" in caught.value.why
 
 
 def test_a_usage_is_said_in_a_sentence() -> None:

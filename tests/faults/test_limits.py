@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from procvm import Limits, StartError, VMConfig, VMManager
+from procvm import Limits, StartError, SubprocessBackend, VMConfig, VMManager
 
 ASK = """
 import os, resource as r, json
@@ -156,3 +156,26 @@ def test_a_user_that_is_not_there_is_told(manager: VMManager) -> None:
     with pytest.raises(StartError, match="no user") as caught:
         manager.allocate(VMConfig("x", ["true"], user="no-such-user-here"))
     assert caught.value.step == "user"
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        pytest.param(
+            Limits(open_files=10**10, nice=1),
+            "open_files=10000000000, nice=1",
+            marks=pytest.mark.skipif(os.getuid() != 0, reason="others get what they may have"),
+        ),
+        (
+            Limits(cpu_affinity=[1023]),
+            f"cpu_affinity=(1023,) (of the processors {sorted(os.sched_getaffinity(0))})",
+        ),
+    ],
+)
+def test_limits_that_cannot_be_had_are_named(limits: Limits, words: str) -> None:
+    with VMManager(SubprocessBackend("tree")) as manager:
+        with pytest.raises(StartError) as caught:
+            manager.allocate(VMConfig("x", "sleep 1000", limits=limits))
+        assert caught.value.step == "limits"
+        assert caught.value.why.endswith(f"not all of these can be had here: {words}")
+        assert manager.list() == []

@@ -322,13 +322,14 @@ def close_forgotten(core: Core) -> None:
     """Close a manager that nobody holds any more."""
     if core.is_closed or core.owner != os.getpid() or core.closing.goes_on:
         return
+    one = f"an {core.title}" if core.title.startswith("A") else f"a {core.title}"
     if core.backend.capabilities.containment != "virtual":
         core.forgotten = tuple(entry.vm for entry in core.engine.entries.copy().values())
     if names := ", ".join(repr(vm.name) for vm in core.forgotten):  # no warning: few see those
         way = "with" if core.title == "VMManager" else "async with"
         _log.warning(
-            "a %s was forgotten without close(), so its VMs are taken away: %s; keep it in "
-            "a variable, or use %s", core.title, names[:200], way,
+            "%s was forgotten without close(), so its VMs are taken away: %s; keep it in "
+            "a variable, or use %s", one, names[:200], way,
         )  # fmt: skip
     threading.Thread(target=core.close, args=(None,), name="procvm-forgotten", daemon=True).start()
-    warnings.warn(f"a {core.title} was forgotten without close()", ResourceWarning, stacklevel=2)
+    warnings.warn(f"{one} was forgotten without close()", ResourceWarning, stacklevel=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal as signals
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ...probes import AllOf, AnyOf, Log, Probe
 from ..base import Key, Plan, Sink
@@ -18,9 +18,7 @@ _DEADLY = frozenset(
 )
 
 
-_UNSAID = (
-    "no line of its script's output has matched: FakeProgram(output=[(0.0, 'stdout', 'ready\\n')])"
-)
+_MOST_SHOWN = 3
 
 
 class FakeProcess:
@@ -92,6 +90,8 @@ class FakeProcess:
                 self._later(at, lambda p=passes, w=words: self._answer_ready(p, w))  # type: ignore[misc] # bound now
         elif self._said(probe):
             self._later(0.0, lambda: self._answer_ready(True, "answered"))
+        elif self.program.ready_after >= probe.ready_timeout:
+            self._later(0.0, lambda: self._answer_ready(False, self._too_late()))
         else:
             self._later(self.program.ready_after, self._try_ready)
 
@@ -99,8 +99,23 @@ class FakeProcess:
         probe = self._watched.get("ready")
         if probe is not None:
             said = self._said(probe)
-            words = "answered" if said else _UNSAID
-            self._answer_ready(said, words)
+            self._answer_ready(said, "answered" if said else self._unsaid(probe))
+
+    def _too_late(self) -> str:
+        return f"its script is ready after {self.program.ready_after:g} s (ready_after)"
+
+    def _unsaid(self, probe: Probe) -> str:
+        """Say what is wanted, what its script writes, and what a script has to look like."""
+        wanted = " or ".join(repr(one.pattern) for one in _logs_of(probe))
+        lines = "".join(text for _, _, text in self.program.output).splitlines()
+        more = ", ..." if len(lines) > _MOST_SHOWN else ""
+        writes = (
+            f"writes {', '.join(map(repr, lines[:_MOST_SHOWN]))}{more}"
+            if lines
+            else "writes nothing"
+        )
+        way = "FakeProgram(output=[(0.0, 'stdout', 'ready\\n')]) would write 'ready'"
+        return f"no line matched {wanted}: its script {writes}; {way}"
 
     def _answer_ready(self, passes: bool, words: str) -> None:  # noqa: FBT001 - an answer
         if "ready" in self._watched and not self.is_over:
@@ -173,3 +188,11 @@ class FakeProcess:
         """Send its stop signal; whether that did not end it at once."""
         self.signal(self.plan.config.stop.signal)
         return not self.is_over
+
+
+def _logs_of(probe: Probe) -> Iterator[Log]:
+    if isinstance(probe, Log):
+        yield probe
+    elif isinstance(probe, (AllOf, AnyOf)):
+        for one in probe.probes:
+            yield from _logs_of(one)

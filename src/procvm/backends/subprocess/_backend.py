@@ -81,7 +81,9 @@ class SubprocessBackend(Backend):
         """See Backend."""
         if self._sink is not None:
             raise ConfigError(
-                "backend", type(self).__name__, "has a manager already: make a new one"
+                "backend",
+                type(self).__name__,
+                "has a manager already: give each a backend of its own",
             )
         self._sink = sink
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
+import attrs
+
 from ...errors import (
     NotExecutableError,
     ProgramNotFoundError,
@@ -71,9 +73,20 @@ def translated(error: OSError, plan: Plan, step: str = "spawn") -> StartError:
         )
     if step in ("limits", "user"):
         why = f"{step}: {os.strerror(number) if number else 'it failed before the program ran'}"
-        if step == "user":
+        if step == "limits":
+            why += f"; not all of these can be had here: {_limits_in_words(plan)}"
+        else:
             why += f"; this program may not run one as {plan.config.user!r}"
         return start_error(StartError, why, plan, step=step, number=number or None)
     why = _HINTS.get(number, f"{plan.executable!r}: {os.strerror(number)}")
     kind = _KINDS.get(number, StartError)
     return start_error(kind, why, plan, path=plan.executable, step=step, number=number)
+
+
+def _limits_in_words(plan: Plan) -> str:
+    """Return the limits that are set, and which processors there are where some are named."""
+    limits = attrs.asdict(plan.config.limits, filter=lambda _, value: value is not None)
+    words = ", ".join(f"{name}={value}" for name, value in limits.items())
+    if "cpu_affinity" in limits:
+        words += f" (of the processors {sorted(os.sched_getaffinity(0))})"
+    return words

@@ -257,7 +257,7 @@ class TreeHolder:
     def _failed(self, held: _Held, number: int, step: str) -> None:
         self._forget_one(held)
         error: StartError
-        if not number:
+        if not number and step != "limits":
             why = f"{step}: it failed in the keeper"
             error = start_error(StartError, why, held.plan, step=step, number=number)
         else:
