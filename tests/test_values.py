@@ -92,8 +92,10 @@ def test_a_log_probe_of_a_fake_without_such_output_says_so() -> None:
         "talks", FakeProgram(output=[(1.0, "stdout", "1\n2\n3\n"), (2.0, "stderr", "4\n")])
     )
     ready = probes.all_of(probes.tcp(1), probes.any_of(probes.log("^up$"), probes.log("done")))
+    fake.program("wbe", FakeProgram(output=[(1.0, "stdout", "up\n")]))
+    misnamed = "VM 'web' has no script, and no VM has the name of the script 'wbe'"
     said = {
-        "web": "'^up$' or 'done': its script writes nothing;",
+        "web": f"'^up$' or 'done': its script writes nothing; {misnamed};",
         "talks": "'^up$' or 'done': its script writes '1', '2', '3', ...;",
     }
     with VMManager(fake) as manager:

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Exit", "LogLine", "Survivor", "Usage", "VMState"]
+__all__ = ["Exit", "InTerminal", "LogLine", "Survivor", "Usage", "VMState"]
 
 
 class VMState(enum.StrEnum):
@@ -21,6 +21,17 @@ class VMState(enum.StrEnum):
     EXITED = "exited"
     FAILED = "failed"
     REMOVED = "removed"
+
+
+class InTerminal:
+    """What IPython's terminal shows as ``str`` says it."""
+
+    __slots__ = ()
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's
+        from .display import legal  # noqa: PLC0415 - only IPython needs it
+
+        printer.text(legal(self))
 
 
 @attrs.frozen
@@ -91,7 +102,7 @@ class LogLine:
 
 
 @attrs.frozen
-class Usage:
+class Usage(InTerminal):
     """What a VM's whole process tree uses at one moment.
 
     Attributes:

@@ -7,13 +7,13 @@ from typing import Any
 import attrs
 
 from .config import VMConfig
-from .facts import Exit, VMState, plain
+from .facts import Exit, InTerminal, VMState, plain
 
 __all__ = ["VM", "HealthReport", "VMEvent"]
 
 
 @attrs.frozen(slots=False)  # made in half the time
-class VM:
+class VM(InTerminal):
     """A snapshot of one VM; ``manager.get(vm)`` gives today's.
 
     Attributes:
@@ -67,7 +67,7 @@ class VM:
 
 
 @attrs.frozen
-class HealthReport:
+class HealthReport(InTerminal):
     """How a manager's VMs are; true when good.
 
     Attributes:
@@ -110,7 +110,7 @@ class HealthReport:
 
 
 @attrs.frozen(slots=False)  # as above
-class VMEvent:
+class VMEvent(InTerminal):
     """Something that happened to a VM.
 
     Attributes:

@@ -240,9 +240,12 @@ def test_the_other_face_tells_all_of_it_as_well() -> None:
     assert left == []
 
 
-def test_a_wait_that_probes_alone_prolong_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bound", ["_MOST_IN_A_WAIT", "_MOST_MOMENTS"])
+def test_a_wait_that_probes_alone_prolong_says_so(
+    bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In virtual time it would turn for ever, at full speed."""
-    monkeypatch.setattr(fake_backend, "_MOST_IN_A_WAIT", 1000)
+    monkeypatch.setattr(fake_backend, bound, 1000)
     with VMManager(FakeBackend()) as manager:
         manager.allocate(VMConfig("db", LONG, alive=probes.tcp(5432)))
         vm = manager.allocate(VMConfig("job", LONG))
@@ -265,7 +268,7 @@ def test_a_forgotten_manager_says_in_the_log_what_it_takes_away(
     with pytest.warns(ResourceWarning, match="forgotten"):  # noqa: PT031 - both forget it
         del manager
         gc.collect()
-    assert f"a {face.__name__} was forgotten" in caplog.text
+    assert f" {face.__name__} was forgotten" in caplog.text
     assert "its VMs are taken away: 'x'" in caplog.text
     assert caplog.text.endswith(words)
     assert vm.pid is not None

@@ -208,6 +208,11 @@ def test_in_a_terminal_each_is_a_line_and_of_many_the_last() -> None:
             "running",
         ]
         assert pretty(manager.history()[:1]).startswith("vm: allocated - to run 'x'")
+        vm, report, event = manager.get("vm"), manager.health(), manager.history()[0]
+        for one in (vm, report, event, Usage(0.3, None, 2**20, 1, 1, 3)):
+            assert pretty(one) == str(one)
+        odd = attrs.evolve(vm, reason="\x1b]0;owned\x07")
+        assert pretty(odd).endswith("\ufffd]0;owned\ufffd")
         assert pretty(manager.logs("vm", tail=0)) == pretty(manager.list()[:0]) == "[]"
         backend.program("bad", FakeProgram(output=[(0.0, "stdout", "\x1b]0;owned\x07\n")]))
         manager.allocate(VMConfig("bad", "x"))

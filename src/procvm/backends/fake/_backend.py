@@ -8,6 +8,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from ..._probe import Probe
@@ -25,6 +26,8 @@ __all__ = ["FakeBackend"]
 _log = logging.getLogger("procvm")
 _MOST_AT_ONE_MOMENT = 1_000_000
 _MOST_IN_A_WAIT = 1_000_000
+_MOST_MOMENTS = 100_000  # a day of a probe's seconds; and for each VM
+_MOMENTS_OF_ONE = 10
 _MOST_STARTS = 10_000
 _FIRST_PID = 2**22 + 1  # above the kernel's limit: a stray os.kill hits nobody
 _EPOCH = 1_700_000_000.0
@@ -249,13 +252,16 @@ class FakeBackend(Backend):
         """Move time until ``waiter`` is set or ``timeout`` has passed."""
         with self._lock:
             end = None if timeout is None else self._clock.now + timeout
-            steps = 0
+            steps, moments = 0, 0
+            last: float | None = None
             self._starts.clear()  # what a caller asks for again and again is no storm
             while not waiter.is_set():
                 at = self._clock.next_at()
                 steps += 1
-                if end is None and steps > _MOST_IN_A_WAIT:
-                    what = "a million things have happened, and not what is waited for"
+                moments, last = moments + (at != last), at
+                most = _MOST_MOMENTS + _MOMENTS_OF_ONE * len(self._processes)
+                if end is None and (steps > _MOST_IN_A_WAIT or moments > most):
+                    what = f"{steps} things have happened, and not what is waited for"
                     raise RuntimeError(
                         f"{what}, by {self.now:g} s of virtual time: give a timeout"
                     )
@@ -308,7 +314,8 @@ class FakeBackend(Backend):
             self._unscripted.add(plan.config.name)
         script = self._scripts.get(plan.config.name, _UNSCRIPTED)
         program = script[min(key.generation, len(script)) - 1]
-        process = FakeProcess(self._clock, self._sink, key, plan, program)
+        hint = partial(self._misnamed, (plan.config.name,))
+        process = FakeProcess(self._clock, self._sink, key, plan, program, hint)
         self._processes[key] = process
         self._names[plan.config.name] = key
         self._pid += 1

@@ -25,9 +25,10 @@ class FakeProcess:
     """Plays one FakeProgram for one incarnation."""
 
     def __init__(
-        self, clock: Clock, sink: Sink, key: Key, plan: Plan, program: FakeProgram
-    ) -> None:
-        self._clock, self._sink, self._key = clock, sink, key
+        self, clock: Clock, sink: Sink, key: Key, plan: Plan, program: FakeProgram,
+        hint: Callable[[], list[str]],
+    ) -> None:  # fmt: skip
+        self._clock, self._sink, self._key, self._hint = clock, sink, key, hint
         self.plan = plan
         self.program = program
         self.pid: int | None = None
@@ -115,7 +116,7 @@ class FakeProcess:
             else "writes nothing"
         )
         way = "FakeProgram(output=[(0.0, 'stdout', 'ready\\n')]) would write 'ready'"
-        return f"no line matched {wanted}: its script {writes}; {way}"
+        return "; ".join([f"no line matched {wanted}: its script {writes}", *self._hint(), way])
 
     def _answer_ready(self, passes: bool, words: str) -> None:  # noqa: FBT001 - an answer
         if "ready" in self._watched and not self.is_over:
