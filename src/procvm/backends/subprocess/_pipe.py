@@ -29,10 +29,6 @@ _PACE, _BURST = 0.001, 32
 _UNWATCHED = 0.1  # seconds between two looks at what cannot be watched
 
 
-def _nothing(_: object) -> None:
-    return
-
-
 class Pipe:
     """One reading end; it lives in the loop, but for what is asked of the readers, one at a time.
 
@@ -121,12 +117,6 @@ class Pipe:
         if self._is_writing and self._taken is data:  # else it was told in haste
             self._told(data)
 
-    def hurry(self) -> None:
-        """Wait for the disk no more: tell what was read, and write it when that can be."""
-        self.is_hasty = True
-        if self._is_writing:
-            self._told(self._taken)
-
     def _told(self, data: bytes | None) -> None:
         """Tell what was read, and go on."""
         self._taken, self._is_writing = b"", False
@@ -204,9 +194,13 @@ class Pipe:
         )
 
     def give_up(self) -> bool:
-        """Wait no more for what keeps this; False: not for the disk, and it is drained."""
+        """Wait no more. True: for the disk; what was read is told now, and written when it can be.
+
+        False: for who holds it, and so it is as good as drained.
+        """
         if self._is_writing:
-            self.hurry()
+            self.is_hasty = True
+            self._told(self._taken)
             return True
         self._then = None
         return False
@@ -252,7 +246,7 @@ class Pipes:
 
     def __init__(
         self, loop: LoopLease, got: Callable[[str, bytes], None],
-        file: LogFile | None = None, warn: Callable[[str], None] = _nothing,
+        file: LogFile | None = None, warn: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self._loop, self._got, self._file, self._warn = loop, got, file, warn
         self._pipes: tuple[Pipe, ...] = ()
