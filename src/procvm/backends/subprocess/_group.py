@@ -20,17 +20,18 @@ from ._belongs import belongs
 from ._errors import start_error, translated
 from ._exits import exits_for
 from ._guard import Guard, weaknesses
-from ._held import Held, group_of, is_zombie, step_of
+from ._held import Held, group_of, step_of
 from ._holds import Holding, Reactor
 from ._launch import launch_words, user_words
-from ._members import MARKER, Look, Member, handle_of, is_stopped, members, send
-from ._spare import Spare
+from ._members import MARKER, Look, Member, handle_of, is_stopped, members
+from ._passes import Passes
 
 __all__ = ["GroupHolder"]
 
 _SLOWEST_LOOK = 0.05
 _PATIENCE_AFTER_KILL = 1.0
-_UNSURE_PASSES = 10  # an exec is over by then; who stays empty has cleared its environment
+_UNSURE_PASSES = 10  # who stays empty has cleared its environment
+_PATIENCE_WITH_EXEC = 0.5  # after the deadline
 _LOOK_AT_SURVIVORS = 0.2
 _WAKE = 0.02  # seconds after the question; most are gone by then
 
@@ -44,7 +45,7 @@ class GroupHolder:
         self._reactor = reactor
         self._holding = holding
         self._held: dict[Key, Held] = {}
-        self._spare = Spare()
+        self._passes = Passes(reactor)
         self._exits = exits_for(reactor)
         self._guard = Guard() if Guard.is_available() else None
         self.host_death = self._guard is not None
@@ -131,71 +132,36 @@ class GroupHolder:
         if told is not None:
             code = os.waitstatus_to_exitcode(told)
             held.code, held.signal = (code, None) if code >= 0 else (None, -code)
-        elif not self._has_status(held):
+        elif not held.take_status():
             self._exits.watch(held.pid, lambda status: self._ended(held, status))
             return
         held.has_ended = True
-        look = self._left(held)
-        if look.is_sure and not look.left and not look.is_still:
-            look = self._left(held)  # what was hidden from one pass is seen by the next
+        self._passes.soon(held, partial(self._look_first, held, again=True))
+
+    def _look_first(self, held: Held, look: Look, *, again: bool) -> None:
+        """Tell the exit; all at once where nothing is left, as with most."""
+        if held.key not in self._held:
+            return
         if look.is_sure and not look.left:
-            self._finish(held)
+            if look.is_still or not again:
+                self._finish(held)
+            else:  # what was hidden from one pass is seen by the next
+                self._passes.soon(held, partial(self._look_first, held, again=False))
             return
         self._tell_exit(held, tree_gone=False)
         now = self._reactor.monotonic()
         if held.deadline is None:
             held.deadline = now + held.plan.config.stop.grace
-        for member in look.left:
-            self._send(member, held.plan.config.stop.signal)
-            self._send(member, signals.SIGCONT)
+        self._ask_left(held, look.left)
         self._look_again(held)
 
-    def _has_status(self, held: Held) -> bool:
-        """Ask how it ended, and leave it unreaped; False: it is its tracer's until that ends."""
-        try:
-            status = os.waitid(os.P_PID, held.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
-        except ChildProcessError:
-            held.is_owned = False
-            return True
-        if status is None:
-            return False
-        if status.si_code == os.CLD_EXITED:
-            held.code = status.si_status
-        else:
-            held.signal = status.si_status
-        return True
-
-    def _is_its_own(self, held: Held) -> bool:
-        """Look, just before the number is used, whether somebody else has reaped it meanwhile.
-
-        Then it may be another's, even another child's of this very process.
-        """
-        if not held.is_owned:
-            return False
-        try:
-            if held.has_ended:
-                held.is_owned = is_zombie(held.pid)
-            elif held.handle is not None:
-                signals.pidfd_send_signal(held.handle, 0)
-        except (ProcessLookupError, ChildProcessError):
-            held.is_owned = False
-        except PermissionError:
-            pass  # another user's by now, and there
-        return held.is_owned
-
-    def _left(self, held: Held) -> Look:
-        age = self._reactor.monotonic() - held.began
-        root = held.pid if self._is_its_own(held) else None
-        try:
-            return self._spare.lend(lambda: members(root, held.key.vm_id, age))
-        except OSError:
-            return Look([], is_sure=False, is_blind=True)
-
-    def _send(self, member: Member, number: int) -> None:
-        try:
-            self._spare.lend(lambda: send(member, number))
-        except OSError:
-            pass  # the next look finds it again
+    def _ask_left(self, held: Held, left: list[Member]) -> None:
+        """Ask what the main process has left to end, each once."""
+        for member in left:
+            if member not in held.asked:
+                held.asked.add(member)
+                self._passes.send(member, held.plan.config.stop.signal)
+                self._passes.send(member, signals.SIGCONT)
 
     def _tell_exit(self, held: Held, *, tree_gone: bool) -> None:
         held.told_exit = True
@@ -205,36 +171,51 @@ class GroupHolder:
     def _look_again(self, held: Held) -> None:
         if held.timer is not None:
             held.timer.cancel()
-        held.timer = self._reactor.call_later(held.look, lambda: self._sweep(held))
+        sweep = partial(self._passes.soon, held, partial(self._sweep, held))
+        held.timer = self._reactor.call_later(held.look, sweep)
         held.look = min(held.look * 1.5, _SLOWEST_LOOK)
 
-    def _sweep(self, held: Held) -> None:
+    def _sweep(self, held: Held, look: Look) -> None:
         """One pass: kill what is left when its time is up; done after two clean passes."""
         if held.key not in self._held:
             return
-        left, is_sure, _, is_blind = self._left(held)
+        left, is_blind = look.left, look.is_blind
         now = self._reactor.monotonic()
         overdue = held.deadline is not None and now >= held.deadline
+        is_amid = self._is_amid(held, look, now)
         if left:
             held.clean = 0
             if overdue:
                 self._kill(held, left)
                 self._tell_survivors(held, left, now)
+            elif held.has_ended:  # what was hidden from the looks before
+                self._ask_left(held, left)
         elif held.has_ended and is_blind:
             if overdue:
                 self._kill(held, [])
                 self._tell_survivors(held, [], now)
-        elif held.has_ended:
+        elif held.has_ended and not is_amid:
             held.clean += 1
-            if held.clean > (1 if is_sure else _UNSURE_PASSES):
+            if held.clean > (1 if look.is_sure else _UNSURE_PASSES):
                 self._finish(held)
                 return
-        elif overdue:
+        elif overdue and not held.has_ended:
             self._kill(held, [])
             self._tell_survivors(held, [Member(held.pid, 0, "")], now)
         self._look_again(held)
         if held.told_survivors:
             held.look = _LOOK_AT_SURVIVORS
+
+    def _is_amid(self, held: Held, look: Look, now: float) -> bool:
+        """Tell whether somebody is still in the exec that it was in at the last look.
+
+        It may be one of the tree's, which a busy machine does not let go on: it is told by its
+        marker afterwards. Who is in one for the first time delays nothing, as there may be
+        always another.
+        """
+        stays = bool(look.in_exec & held.in_exec)
+        held.in_exec = look.in_exec
+        return stays and (held.deadline is None or now < held.deadline + _PATIENCE_WITH_EXEC)
 
     def _tell_survivors(self, held: Held, left: list[Member], now: float) -> None:
         if held.told_survivors or held.deadline is None:
@@ -247,11 +228,11 @@ class GroupHolder:
     def _kill(self, held: Held, left: list[Member]) -> None:
         self._signal_group(held, signals.SIGKILL)
         for member in left:
-            self._send(member, signals.SIGKILL)
+            self._passes.send(member, signals.SIGKILL)
 
     def _signal_group(self, held: Held, number: int) -> None:
         """Signal the group, while its leader is not reaped and the number so its own."""
-        if not self._is_its_own(held):
+        if not held.is_its_own():
             return
         try:
             os.killpg(held.pid, number)
@@ -272,7 +253,7 @@ class GroupHolder:
     def _finish(self, held: Held) -> None:
         if held.timer is not None:
             held.timer.cancel()
-        if self._is_its_own(held):
+        if held.is_its_own():
             try:
                 os.waitpid(held.pid, os.WNOHANG)
             except ChildProcessError:
@@ -313,30 +294,35 @@ class GroupHolder:
         else:
             if held.timer is not None:
                 held.timer.cancel()
-            held.timer = self._reactor.call_later(min(left, _WAKE), lambda: self._wake(held))
+            wake = partial(self._passes.soon, held, partial(self._wake, held))
+            held.timer = self._reactor.call_later(min(left, _WAKE), wake)
 
-    def _wake(self, held: Held) -> None:
+    def _wake(self, held: Held, look: Look) -> None:
         """Continue stopped children: what their parent asks of them they hear else never."""
-        if held.key not in self._held:
+        if held.key not in self._held or held.has_ended:
             return
         left = (held.deadline or 0.0) - self._reactor.monotonic()
-        held.timer = self._reactor.call_later(max(left, 0.0), lambda: self._sweep(held))
-        for member in self._left(held).left:
+        sweep = partial(self._passes.soon, held, partial(self._sweep, held))
+        held.timer = self._reactor.call_later(max(left, 0.0), sweep)
+        for member in look.left:
             try:
-                stopped = self._spare.lend(partial(is_stopped, member.pid))
+                stopped = self._passes.spare.lend(partial(is_stopped, member.pid))
             except OSError:
                 continue  # it cannot be looked at, and is killed when its time is up
             if stopped:
-                self._send(member, signals.SIGCONT)
+                self._passes.send(member, signals.SIGCONT)
 
     def _ask(self, held: Held) -> None:
         policy = held.plan.config.stop
         if policy.to == "tree":
-            self.signal(held.key, policy.signal, to="tree")
-            self.signal(held.key, signals.SIGCONT, to="tree")
+            self._passes.soon(held, partial(self._ask_all, held))
         else:
             self._signal_main(held, policy.signal)
             self._signal_main(held, signals.SIGCONT)
+
+    def _ask_all(self, held: Held, look: Look) -> None:
+        self._signal_tree(held, look, held.plan.config.stop.signal)
+        self._signal_tree(held, look, signals.SIGCONT)
 
     def signal(self, key: Key, number: int, *, to: str) -> None:
         """See Holder."""
@@ -345,12 +331,14 @@ class GroupHolder:
             return
         if to == "main":
             self._signal_main(held, number)
-            return
-        outside = self._left(held).left
+        else:
+            self._signal_tree(held, self._passes.now(held), number)
+
+    def _signal_tree(self, held: Held, look: Look, number: int) -> None:
         self._signal_group(held, number)
-        for member in outside:
+        for member in look.left:
             if not held.is_owned or group_of(member.pid) != held.pid:
-                self._send(member, number)
+                self._passes.send(member, number)
 
     def pids(self, key: Key) -> tuple[int, ...]:
         """See Holder."""
@@ -371,7 +359,7 @@ class GroupHolder:
             return False
         root = held.pid if held.is_owned else None
         try:
-            return self._spare.lend(lambda: belongs(pid, key.vm_id, root=root))
+            return self._passes.spare.lend(lambda: belongs(pid, key.vm_id, root=root))
         except OSError:
             return None
 
@@ -383,12 +371,12 @@ class GroupHolder:
         """See Holder."""
         self._held.clear()
         self._exits.close()
-        self._spare.close()
+        self._passes.spare.close()
         if self._guard is not None:
             self._guard.close()
 
     def forget(self) -> None:
         """See Holder."""
-        self._spare.close()
+        self._passes.spare.close()
         if self._guard is not None:
             self._guard.forget()

@@ -20,6 +20,8 @@ _PATIENCE = 5.0
 _FOR_A_START = 0.5  # seconds: the host died between a fork and its exec, which goes on
 _MOST_FOR_A_START = 30.0  # where it is seen to be there, and does not come to its exec
 _FIRST_PASS, _SLOWEST_PASS = 0.002, 0.05
+_CLEAN_PASSES = 3  # in a row
+_UNSURE_PASSES = 10  # where somebody shows no environment
 
 
 def main(loop: int, host: int) -> None:
@@ -86,7 +88,7 @@ def _listen(host: int, ended: int) -> tuple[dict[str, tuple[int, int]], str]:
 
 
 def _take_away(guarded: dict[str, tuple[int, int]], program: str) -> None:
-    from _members import HAS_PROC, members_of_all, send, start_of  # type: ignore[import-not-found] # noqa: PLC0415 - the folder of this script is on the path
+    from _members import HAS_PROC, looks, send, start_of  # type: ignore[import-not-found] # noqa: PLC0415 - the folder of this script is on the path
 
     # What is known by its number goes at once, however many processes there are to look at.
     for pid, start in guarded.values():
@@ -99,15 +101,24 @@ def _take_away(guarded: dict[str, tuple[int, int]], program: str) -> None:
     clean, wait, began = 0, _FIRST_PASS, time.monotonic()
     least = began + (_FOR_A_START if is_starting else 0.0)
     end = began + (_MOST_FOR_A_START if is_starting else _PATIENCE)
-    while (clean < 3 or time.monotonic() < least) and time.monotonic() < end:  # noqa: PLR2004 - passes in a row
+    needed, in_exec = _CLEAN_PASSES, frozenset[tuple[int, int]]()
+    while (clean < needed or time.monotonic() < least) and time.monotonic() < end:
         clean += 1
         if is_starting and program and _is_copy_left(program):
             clean, wait, least = 0, _SLOWEST_PASS, time.monotonic() + _FOR_A_START
         # a group's number is not reused while it has members
-        roots = {pid for pid, start in guarded.values() if pid and start_of(pid) in (None, start)}
-        for member in members_of_all(roots, guarded):
+        roots = {
+            vm_id: pid if pid and start_of(pid) in (None, start) else None
+            for vm_id, (pid, start) in guarded.items()
+        }
+        seen = looks(roots, with_roots=True).values()
+        for member in {member for look in seen for member in look.left}:
             clean = 0
             send(member, signal.SIGKILL)
+        needed = _CLEAN_PASSES if all(look.is_sure for look in seen) else _UNSURE_PASSES
+        before, in_exec = in_exec, frozenset().union(*(look.in_exec for look in seen))
+        if before & in_exec:  # maybe one of ours, which the machine does not let go on
+            clean, wait = 0, _SLOWEST_PASS
         time.sleep(wait)
 
 

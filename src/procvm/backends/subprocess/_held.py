@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import signal as signals
 import subprocess
 import sys
 
 from ..base import Key, Plan, Timer
+from ._members import Member
 
 __all__ = ["Held", "group_of", "is_zombie", "step_of"]
 
@@ -34,9 +36,44 @@ class Held:
         self.deadline: float | None = None
         self.look = _FIRST_LOOK
         self.clean = 0
+        self.asked: set[Member] = set()
+        self.in_exec: frozenset[tuple[int, int]] = frozenset()  # in the last look
         self.timer: Timer | None = None
         self.code: int | None = None
         self.signal: int | None = None
+
+    def take_status(self) -> bool:
+        """Ask how it ended, and leave it unreaped; False: it is its tracer's until that ends."""
+        try:
+            status = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        except ChildProcessError:
+            self.is_owned = False
+            return True
+        if status is None:
+            return False
+        if status.si_code == os.CLD_EXITED:
+            self.code = status.si_status
+        else:
+            self.signal = status.si_status
+        return True
+
+    def is_its_own(self) -> bool:
+        """Look, just before the number is used, whether somebody else has reaped it meanwhile.
+
+        Then it may be another's, even another child's of this very process.
+        """
+        if not self.is_owned:
+            return False
+        try:
+            if self.has_ended:
+                self.is_owned = is_zombie(self.pid)
+            elif self.handle is not None:
+                signals.pidfd_send_signal(self.handle, 0)
+        except (ProcessLookupError, ChildProcessError):
+            self.is_owned = False
+        except PermissionError:
+            pass  # another user's by now, and there
+        return self.is_owned
 
 
 def is_zombie(pid: int) -> bool:

@@ -6,18 +6,20 @@ import errno
 import functools
 import os
 import signal as signals
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 __all__ = [
-    "DEAD", "MARKER", "Look", "Member", "environ_of", "family_of", "handle_of", "is_stopped",
-    "members", "members_of_all", "must_be_looked_at", "program_of", "send", "start_of", "stat_of",
-    "stats",
+    "DEAD", "HAS_PROC", "MARKER", "Look", "Member", "environ_of", "family_of", "handle_of",
+    "is_stopped", "looks", "members", "must_be_looked_at", "program_of", "send", "start_of",
+    "stat_of", "stats", "young",
 ]  # fmt: skip
 
 MARKER = "PROCVM_VM"
+_MARKER = MARKER.encode()
 DEAD = frozenset("ZXx")
 _KTHREADD = 2
+_EXITING = 0x4  # PF_EXITING of the kernel's include/linux/sched.h
 _MOST_FORKS = 1_000_000  # a second: more than the kernel's one lock over the numbers lets through
 _FEW = 256
 _MOST_WORDS = 1024
@@ -39,6 +41,7 @@ class _Stat(NamedTuple):
     parent: int
     group: int
     session: int
+    flags: int
     start: int
 
 
@@ -60,8 +63,9 @@ def stat_of(pid: int) -> _Stat | None:
     words = tail.split()
     command = head.partition("(")[2]
     return _Stat(
-        pid, command, words[0], int(words[1]), int(words[2]), int(words[3]), int(words[19])
-    )
+        pid, command, words[0], int(words[1]), int(words[2]), int(words[3]), int(words[6]),
+        int(words[19]),
+    )  # fmt: skip
 
 
 def environ_of(pid: int) -> bytes | None:
@@ -79,7 +83,9 @@ class Look(NamedTuple):
 
     Attributes:
         left: What lives of the tree beside its root.
-        is_sure: Nobody was in the middle of an exec, when a process shows no environment.
+        is_sure: Nobody was without an environment, in which the marker is looked for.
+        in_exec: Who was in the middle of an exec, by number and start: it shows neither words
+            nor environment, however long a busy machine leaves it there.
         is_still: Nothing was forked meanwhile: a process that forks and ends between the listing
             and the look at it hides its child from this pass.
         is_blind: There was no descriptor to look with.
@@ -87,6 +93,7 @@ class Look(NamedTuple):
 
     left: list[Member]
     is_sure: bool
+    in_exec: frozenset[tuple[int, int]] = frozenset()
     is_still: bool = True
     is_blind: bool = False
 
@@ -113,13 +120,19 @@ def _last_number() -> int:
         return 0
 
 
-def _younger(root: int, last: int, age: float) -> range | None:
-    """Return the numbers given out after ``root``, when they are few and did not begin anew.
+def young(root: int | None, age: float) -> range | None:
+    """Return the numbers given out since ``root``, when they are few and did not begin anew.
 
     The kernel gives them out in order.
+
+    Args:
+        root: The main process's number, while nobody has reaped it; None: it may be reused.
+        age: Seconds since before it was started.
     """
-    is_young = age * _MOST_FORKS < _highest()
-    return range(root, last + 1) if is_young and root <= last < root + _FEW else None
+    if root is None or age * _MOST_FORKS >= _highest():
+        return None
+    last = _last_number()
+    return range(root, last + 1) if root <= last < root + _FEW else None
 
 
 def _is_thread(pid: int) -> bool:
@@ -131,67 +144,103 @@ def _is_thread(pid: int) -> bool:
         return True
 
 
-def members(root: int | None, vm_id: str, age: float = float("inf")) -> Look:
+def members(root: int | None, vm_id: str, some: range | None = None) -> Look:
     """Return what lives of a tree beside its root.
 
     Args:
         root: The main process's number, while nobody has reaped it; None: it may be reused.
         vm_id: What the marker in the environment says.
-        age: Seconds since before the root was started: of a young one the numbers given out
-            since are looked at alone, whatever the machine holds.
+        some: What ``young`` returned of it.
     """
-    if not HAS_PROC:
-        from ._portable import look  # noqa: PLC0415 - psutil is for systems without /proc
-
-        return Look([Member(*one) for one in look(root, vm_id, MARKER)], is_sure=True)
-    last = _last_number()
-    some = _younger(root, last, age) if root is not None else None
-    names = () if some else os.listdir("/proc")  # noqa: PTH208 - a hot path
-    pids: Iterable[int] = some or [int(name) for name in names if name.isdigit()]
-    stats = {stat.pid: stat for stat in map(stat_of, pids) if stat is not None}
-    began = stats[root].start if root is not None and root in stats else 0
-    marker = f"{MARKER}={vm_id}".encode()
-    found, is_sure = set(), True
-    for pid, stat in stats.items():
-        if root is not None and root in (stat.group, stat.session):
-            found.add(pid)
-        elif stat.start >= began and stat.state not in DEAD:
-            environ = environ_of(pid)
-            if environ is not None and marker in environ.split(b"\0"):
-                found.add(pid)
-            elif environ == b"" and stat.parent not in (0, _KTHREADD):
-                is_sure = False  # in the middle of an exec the environment reads empty
-    family = _with_descendants(found | ({root} if root is not None else set()), stats)
-    family -= {root, os.getpid()}
-    if some is not None:
-        family = {pid for pid in family if not _is_thread(pid)}
-    alive = (stats[pid] for pid in family if pid in stats and stats[pid].state not in DEAD)
-    left = [Member(stat.pid, stat.start, stat.command) for stat in alive]
-    return Look(left, is_sure, is_still=last == _last_number())
+    return looks({vm_id: root}, some)[vm_id]
 
 
-def members_of_all(roots: set[int], vm_ids: Iterable[str]) -> list[Member]:
-    """Return what lives of several trees in one pass, their roots included.
+def looks(
+    trees: Mapping[str, int | None], some: range | None = None, *, with_roots: bool = False
+) -> dict[str, Look]:
+    """Return what lives of several trees, each beside its root, seen in one pass.
 
     Args:
-        roots: The main processes' numbers, while they or their groups are certainly theirs.
-        vm_ids: What the markers in the environments say.
+        trees: Of each the marker in the environment, and the root's number as for members.
+        some: The numbers to look at, the last given out at the end, instead of all: some may
+            be threads'.
+        with_roots: Return those as well.
     """
-    found = stats()
-    marks = {f"{MARKER}={vm_id}".encode() for vm_id in vm_ids}
-    tops = roots | {p for p, stat in found.items() if stat.group in roots or stat.session in roots}
-    for pid in found.keys() - tops:
-        if not marks.isdisjoint((environ_of(pid) or b"").split(b"\0")):
-            tops.add(pid)
-    family = _with_descendants(tops, found) - {os.getpid()}
-    alive = (found[pid] for pid in family if pid in found and found[pid].state not in DEAD)
-    return [Member(stat.pid, stat.start, stat.command) for stat in alive]
+    if not HAS_PROC:
+        return {vm_id: _portable_look(root, vm_id) for vm_id, root in trees.items()}
+    last = _last_number() if some is None else some[-1]
+    found = stats(some)
+    tops, bare = _tops(trees, found)
+    in_exec = frozenset((stat.pid, stat.start) for stat in bare if _shows_no_words(stat))
+    born: dict[int, list[int]] = {}
+    for stat in found.values():
+        born.setdefault(stat.parent, []).append(stat.pid)
+    is_still = last == _last_number()
+    told = {}
+    for vm_id, root in trees.items():
+        began = _start_in(found, root)
+        family = _with_descendants(tops[vm_id], born) - {None if with_roots else root, os.getpid()}
+        if some is not None:
+            family = {pid for pid in family if not _is_thread(pid)}
+        alive = (found[pid] for pid in family if pid in found and found[pid].state not in DEAD)
+        told[vm_id] = Look(
+            [Member(stat.pid, stat.start, stat.command) for stat in alive],
+            is_sure=all(stat.start < began for stat in bare),
+            in_exec=frozenset(one for one in in_exec if one[1] >= began),
+            is_still=is_still,
+        )
+    return told
 
 
-def stats() -> dict[int, _Stat]:
-    """Return what /proc tells of every process that there is."""
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a hot path
-    return {stat.pid: stat for stat in map(stat_of, pids) if stat is not None}
+def _portable_look(root: int | None, vm_id: str) -> Look:
+    from ._portable import look  # noqa: PLC0415 - psutil is for systems without /proc
+
+    return Look([Member(*one) for one in look(root, vm_id, MARKER)], is_sure=True)
+
+
+def _tops(
+    trees: Mapping[str, int | None], found: Mapping[int, _Stat]
+) -> tuple[dict[str, set[int]], list[_Stat]]:
+    """Return each tree's own by root, group, session and marker; and who has no environment."""
+    roots = {root: vm_id for vm_id, root in trees.items() if root is not None}
+    began = min((_start_in(found, root) for root in trees.values()), default=0)
+    tops = {vm_id: set() if root is None else {root} for vm_id, root in trees.items()}
+    bare = []
+    for pid, stat in found.items():
+        owners = {roots[one] for one in (pid, stat.group, stat.session) if one in roots}
+        for vm_id in owners:
+            tops[vm_id].add(pid)
+        if owners or stat.start < began or stat.state in DEAD:
+            continue
+        environ = environ_of(pid)
+        for word in (environ or b"").split(b"\0"):
+            name, _, value = word.partition(b"=")
+            if name == _MARKER and (vm_id := value.decode("utf-8", "replace")) in tops:
+                tops[vm_id].add(pid)
+        if environ == b"" and stat.parent not in (0, _KTHREADD):
+            bare.append(stat)
+    return tops, bare
+
+
+def _start_in(found: Mapping[int, _Stat], root: int | None) -> int:
+    return found[root].start if root is not None and root in found else 0
+
+
+def _shows_no_words(stat: _Stat) -> bool:
+    """Tell whether one without an environment has no words either, and is not about to end."""
+    try:
+        with open(f"/proc/{stat.pid}/cmdline", "rb") as file:  # noqa: PTH123 - a hot path
+            return file.read(1) == b"" and not stat.flags & _EXITING
+    except OSError as e:
+        must_be_looked_at(e)
+        return False
+
+
+def stats(some: Iterable[int] | None = None) -> dict[int, _Stat]:
+    """Return what /proc tells of every process that there is, or of those with some numbers."""
+    if some is None:
+        some = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a hot path
+    return {stat.pid: stat for stat in map(stat_of, some) if stat is not None}
 
 
 def family_of(tops: set[int]) -> tuple[int, ...]:
@@ -199,16 +248,21 @@ def family_of(tops: set[int]) -> tuple[int, ...]:
     if not HAS_PROC:
         return tuple(tops)  # psutil finds what is below them
     found = stats()
-    family = _with_descendants(tops, found)
+    born: dict[int, list[int]] = {}
+    for stat in found.values():
+        born.setdefault(stat.parent, []).append(stat.pid)
+    family = _with_descendants(tops, born)
     return tuple(pid for pid in family if pid in found and found[pid].state not in DEAD)
 
 
-def _with_descendants(family: set[int], stats: dict[int, _Stat]) -> set[int]:
-    more = True
+def _with_descendants(tops: set[int], born: Mapping[int, list[int]]) -> set[int]:
+    family: set[int] = set()
+    more = list(tops)
     while more:  # children of a member are members, at any depth
-        born = {pid for pid, stat in stats.items() if stat.parent in family} - family
-        family = family | born
-        more = bool(born)
+        pid = more.pop()
+        if pid not in family:
+            family.add(pid)
+            more += born.get(pid, ())
     return family
 
 

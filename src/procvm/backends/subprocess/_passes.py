@@ -1,0 +1,74 @@
+"""Looks at the trees of "group": who looks in one turn of the loop looks in one pass."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from ._held import Held
+from ._holds import Reactor
+from ._members import Look, Member, looks, members, send, young
+from ._spare import Spare
+
+__all__ = ["Passes"]
+
+_BLIND = Look([], is_sure=False, is_blind=True)
+
+
+class Passes:
+    """Passes over /proc for the loop, with descriptors kept back for them."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._asked: deque[tuple[Held, Callable[[Look], None]]] = deque()
+        self.spare = Spare()
+
+    def now(self, held: Held) -> Look:
+        """Look at this tree alone."""
+        return self._look(held, self._some(held))
+
+    def soon(self, held: Held, then: Callable[[Look], None]) -> None:
+        """Call ``then`` with what lives of it: of a young tree at once, else in the next turn."""
+        some = self._some(held)
+        if some is not None:
+            then(self._look(held, some))
+            return
+        if not self._asked:
+            self._reactor.post(self._look_at_all)
+        self._asked.append((held, then))
+
+    def _some(self, held: Held) -> range | None:
+        root = held.pid if held.is_its_own() else None
+        try:
+            return self.spare.lend(lambda: young(root, self._reactor.monotonic() - held.began))
+        except OSError:
+            return None
+
+    def _look(self, held: Held, some: range | None) -> Look:
+        root = held.pid if held.is_owned else None
+        try:
+            return self.spare.lend(lambda: members(root, held.key.vm_id, some))
+        except OSError:
+            return _BLIND
+
+    def _look_at_all(self) -> None:
+        asked, self._asked = self._asked, deque()
+        trees = {one.key.vm_id: one.pid if one.is_its_own() else None for one, _ in asked}
+        try:
+            seen = self.spare.lend(lambda: looks(trees))
+        except OSError:
+            seen = {}
+        try:
+            while asked:
+                held, then = asked.popleft()
+                then(seen.get(held.key.vm_id, _BLIND))
+        finally:
+            for held, then in asked:  # one that fails costs the others nothing
+                self.soon(held, then)
+
+    def send(self, member: Member, number: int) -> None:
+        """Send a signal to this very process; the next look finds again whom it did not reach."""
+        try:
+            self.spare.lend(lambda: send(member, number))
+        except OSError:
+            pass
