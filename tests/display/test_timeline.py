@@ -6,6 +6,7 @@ import asyncio
 import json
 import pickle
 from itertools import groupby, pairwise
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -241,6 +242,19 @@ def test_text_takes_the_colour_around_it_and_a_file_of_its_own_brings_one(
     assert {text.get("fill") for text in texts} == {"currentColor"}
     assert "<style>" not in inside
     assert "prefers-color-scheme:dark" in alone
+
+
+def test_its_svg_is_a_file_of_its_own_that_anything_reads(
+    manager: VMManager, tmp_path: Path
+) -> None:
+    manager.allocate(VMConfig("wéb", "x"))
+    timeline = manager.timeline()
+    file = tmp_path / "timeline.svg"
+    file.write_text(timeline.to_svg(), encoding="utf-8")
+    root = ET.parse(file).getroot()  # noqa: S314 - our own text
+    assert root.tag == f"{SVG}svg"
+    assert "wéb" in [text.text for text in root.iter(f"{SVG}text")]
+    assert timeline.to_svg() == timeline._repr_svg_()
 
 
 def test_a_full_history_makes_no_endless_drawing() -> None:

@@ -43,7 +43,8 @@ class Span(NamedTuple):
 class Timeline:
     """What happened, drawn as one lane for each VM, in order of allocation.
 
-    A notebook shows it as SVG, which needs no library and stays in a saved notebook.
+    A notebook shows it as SVG, which needs no library and stays in a saved notebook; ``to_svg``
+    is the same for a file.
 
     Attributes:
         spans: The stretches, lane by lane, each lane in order of time.
@@ -68,6 +69,10 @@ class Timeline:
         """Return the stretches as plain dicts, one row each, for any plotting library."""
         return [span._asdict() for span in self.spans]
 
+    def to_svg(self) -> str:
+        """Return the drawing as an SVG file's text, in the dark and in the light, for UTF-8."""
+        return self._drawn(alone=True)
+
     def __repr__(self) -> str:
         """Say how much it shows."""
         if not self.spans and not self.forgotten:
@@ -83,7 +88,7 @@ class Timeline:
         return timeline_svg(self.spans, self.start, self.end, self.forgotten, alone=alone)
 
     def _repr_svg_(self) -> str:
-        return self._drawn(alone=True)
+        return self.to_svg()
 
     def _repr_html_(self) -> str:
         return self._drawn(alone=False)
