@@ -263,6 +263,26 @@ def test_a_fakes_script_is_looked_at_where_it_is_made() -> None:
         assert str(manager.get("x").exit) == "was ended by SIGKILL"
 
 
+@pytest.mark.parametrize(
+    ("field", "shape", "way"),
+    [
+        ("output", "(seconds, 'stdout' or 'stderr', text)", "[(0.0, 'stdout', 'up')]"),
+        ("probes", "(seconds, passes, words)", "[(0.0, True, 'up')]"),
+        ("status", "(seconds, text)", "[(0.0, 'up')]"),
+    ],
+)
+def test_a_bare_text_of_a_fakes_script_is_shown_whole_with_the_way_out(
+    field: str, shape: str, way: str
+) -> None:
+    for value in (["up"], "up", iter(["up"])):
+        error = refused(field, FakeProgram, **{field: value})
+        assert str(error) == f"{field}='up': must be {shape}, in a sequence: {way}"
+    for late in ("0", True, -1.0, float("nan")):
+        refused(field, FakeProgram, **{field: [(late, True, "up")]})
+    refused(field, FakeProgram, **{field: [()]})
+    refused("status", FakeProgram, status=[("0", "up")])
+
+
 def test_a_policy_names_its_fields() -> None:
     for field in ("methods", "programs", "roots", "env"):
         refused(field, Policy, **{field: "one text"})

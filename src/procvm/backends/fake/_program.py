@@ -8,14 +8,18 @@ from typing import Any
 import attrs
 
 from ...config import signal_number
-from ...errors import ConfigError, StartError
+from ...errors import ConfigError, StartError, shortened
 
 __all__ = ["FakeProgram", "checked_code"]
 
 
-def _time(_: Any, attribute: Any, value: Any) -> None:
+def _is_time(value: Any) -> bool:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 <= value < float("inf"):
+    return is_number and 0 <= value < float("inf")
+
+
+def _time(_: Any, attribute: Any, value: Any) -> None:
+    if not _is_time(value):
         raise ConfigError(attribute.name, value, "must be a finite number of seconds, at least 0")
 
 
@@ -24,15 +28,28 @@ def _optional_time(program: Any, attribute: Any, value: Any) -> None:
         _time(program, attribute, value)
 
 
-def _items(field: str, value: Any, shape: str) -> tuple[tuple[Any, ...], ...]:
+def _items(field: str, value: Any, shape: str, *before: Any) -> tuple[tuple[Any, ...], ...]:
+    """Return what ``value`` has, each as a tuple that begins with a time.
+
+    A bare text is told how it would be said at once, after ``before``: it is no tuple of letters.
+    """
     try:
-        return tuple(tuple(item) for item in value)
+        given = (value,) if isinstance(value, (str, bytes)) else tuple(value)
+        bare = next((one for one in given if isinstance(one, (str, bytes))), None)
+        made = () if bare is not None else tuple(tuple(one) for one in given)
     except TypeError as e:
         raise ConfigError(field, value, f"must be a sequence of {shape}") from e
+    if bare is not None:
+        like = ", ".join((*map(repr, before), shortened(bare, 40)))
+        raise ConfigError(field, bare, f"must be {shape}, in a sequence: [({like})]")
+    for item in made:
+        if not item or not _is_time(item[0]):
+            raise ConfigError(field, item, f"must be {shape}")
+    return made
 
 
 def _output(value: Sequence[tuple[float, str, str]]) -> tuple[tuple[float, str, str], ...]:
-    made = _items("output", value, "(seconds, 'stdout' or 'stderr', text)")
+    made = _items("output", value, "(seconds, 'stdout' or 'stderr', text)", 0.0, "stdout")
     for item in made:
         if len(item) != 3 or item[1] not in ("stdout", "stderr") or not isinstance(item[2], str):  # noqa: PLR2004 - a triple
             raise ConfigError("output", item, "must be (seconds, 'stdout' or 'stderr', text)")
@@ -40,7 +57,7 @@ def _output(value: Sequence[tuple[float, str, str]]) -> tuple[tuple[float, str, 
 
 
 def _answers(value: Sequence[tuple[float, bool, str]]) -> tuple[tuple[float, bool, str], ...]:
-    made = _items("probes", value, "(seconds, passes, words)")
+    made = _items("probes", value, "(seconds, passes, words)", 0.0, True)
     for item in made:
         if len(item) != 3 or not isinstance(item[1], bool):  # noqa: PLR2004 - a triple
             raise ConfigError("probes", item, "must be (seconds, passes, words)")
@@ -48,7 +65,7 @@ def _answers(value: Sequence[tuple[float, bool, str]]) -> tuple[tuple[float, boo
 
 
 def _statuses(value: Sequence[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
-    made = _items("status", value, "(seconds, text)")
+    made = _items("status", value, "(seconds, text)", 0.0)
     for item in made:
         if len(item) != 2 or not isinstance(item[1], str):  # noqa: PLR2004 - a pair
             raise ConfigError("status", item, "must be (seconds, text)")
