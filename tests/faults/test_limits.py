@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from procvm import Limits, StartError, SubprocessBackend, VMConfig, VMManager
+from procvm.backends.subprocess import _resolve
+from procvm.backends.subprocess._processors import processors_for
 
 ASK = """
 import os, resource as r, json
@@ -158,24 +160,78 @@ def test_a_user_that_is_not_there_is_told(manager: VMManager) -> None:
     assert caught.value.step == "user"
 
 
-@pytest.mark.parametrize(
-    ("limits", "words"),
-    [
-        pytest.param(
-            Limits(open_files=10**10, nice=1),
-            "open_files=10000000000, nice=1",
-            marks=pytest.mark.skipif(os.getuid() != 0, reason="others get what they may have"),
-        ),
-        (
-            Limits(cpu_affinity=[1023]),
-            f"cpu_affinity=(1023,) (of the processors {sorted(os.sched_getaffinity(0))})",
-        ),
-    ],
-)
-def test_limits_that_cannot_be_had_are_named(limits: Limits, words: str) -> None:
+@pytest.mark.skipif(os.getuid() != 0, reason="others get what they may have")
+def test_limits_that_cannot_be_had_are_named() -> None:
+    limits = Limits(open_files=10**10, nice=1)
     with VMManager(SubprocessBackend("tree")) as manager:
         with pytest.raises(StartError) as caught:
             manager.allocate(VMConfig("x", "sleep 1000", limits=limits))
         assert caught.value.step == "limits"
-        assert caught.value.why.endswith(f"not all of these can be had here: {words}")
+        words = "not all of these can be had here: open_files=10000000000, nice=1"
+        assert caught.value.why.endswith(words)
         assert manager.list() == []
+
+
+CPUS = os.sched_getaffinity(0)
+ABSENT = 65000
+
+
+def bound(*cpus: int, name: str = "x") -> VMConfig:
+    words = [sys.executable, "-c", "import os; print(sorted(os.sched_getaffinity(0)))"]
+    return VMConfig(name, words, limits=Limits(cpu_affinity=cpus))
+
+
+@pytest.mark.parametrize("some", [[min(CPUS)], []], ids=["with one that is", "alone"])
+def test_a_processor_that_is_not_there_is_refused_and_named(
+    manager: VMManager, some: list[int]
+) -> None:
+    with pytest.raises(StartError) as caught:
+        manager.allocate(bound(ABSENT, *some))
+    error = caught.value
+    assert (error.step, error.name) == ("limits", "x")
+    assert f"the processors [{ABSENT}] cannot be had here" in error.why
+    assert str(sorted(processors_for([ABSENT]) or ())) in error.why
+    assert manager.list() == []
+    assert os.sched_getaffinity(0) == CPUS  # the look has changed nothing
+
+
+@pytest.mark.skipif(len(CPUS) < 2, reason="it takes two processors")
+def test_a_program_may_have_more_processors_than_its_host_runs_on(manager: VMManager) -> None:
+    one, another, *_ = sorted(CPUS)
+    os.sched_setaffinity(os.getpid(), [one])
+    try:
+        assert said(manager, bound(another)) == [f"[{another}]"]
+        with pytest.raises(StartError, match=rf"\[{ABSENT}\] cannot.*{another}"):
+            manager.allocate(bound(ABSENT, name="y"))
+    finally:
+        os.sched_setaffinity(os.getpid(), CPUS)
+
+
+def test_a_processor_that_goes_is_told_at_the_next_start(
+    manager: VMManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = min(CPUS)
+    vm = manager.allocate(bound(cpu))
+    monkeypatch.setattr(_resolve, "processors_for", lambda wanted: frozenset([ABSENT]))
+    with pytest.raises(StartError, match=rf"\[{cpu}\] cannot be had here"):
+        manager.reset(vm)
+
+
+def test_where_it_cannot_be_known_the_start_itself_tells(
+    manager: VMManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(pid: int, cpus: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuses)
+    assert processors_for([ABSENT]) is None
+    assert said(manager, bound(min(CPUS))) == [f"[{min(CPUS)}]"]
+
+
+def test_a_system_that_binds_nothing_to_a_processor_says_so(
+    manager: VMManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_setaffinity")
+    with pytest.raises(StartError, match="binds no program") as caught:
+        manager.allocate(bound(0))
+    assert caught.value.step == "limits"

@@ -154,7 +154,7 @@ class Limits:
         file_size: Bytes of one file; then SIGXFSZ, or an error where that is ignored.
         core: Bytes of a core dump.
         nice: Niceness, -20 to 19.
-        cpu_affinity: Processors it may run on.
+        cpu_affinity: Processors it may run on; the start fails when one of them cannot be had.
     """
 
     memory: int | None = attrs.field(default=None, validator=_whole(1, optional=True))

@@ -84,9 +84,6 @@ def translated(error: OSError, plan: Plan, step: str = "spawn") -> StartError:
 
 
 def _limits_in_words(plan: Plan) -> str:
-    """Return the limits that are set, and which processors there are where some are named."""
+    """Return the limits that are set."""
     limits = attrs.asdict(plan.config.limits, filter=lambda _, value: value is not None)
-    words = ", ".join(f"{name}={value}" for name, value in limits.items())
-    if "cpu_affinity" in limits:
-        words += f" (of the processors {sorted(os.sched_getaffinity(0))})"
-    return words
+    return ", ".join(f"{name}={value}" for name, value in limits.items())

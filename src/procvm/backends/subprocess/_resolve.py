@@ -16,11 +16,13 @@ from ...errors import (
     ProgramNotFoundError,
     StartError,
     WorkingDirectoryError,
+    shortened,
 )  # fmt: skip
 from ..base import Plan
 from ._environment import search_path_of
 from ._errors import start_error
 from ._hints import hint_of
+from ._processors import processors_for
 
 __all__ = ["renewed", "resolve"]
 
@@ -49,13 +51,19 @@ def resolve(config: VMConfig, base: str) -> Plan:
     _check_file(plan, found)
     _check_log(plan)
     _check_user(plan)
+    _check_processors(plan)
     return plan
 
 
 def renewed(plan: Plan) -> Plan:
-    """Return ``plan`` when its program is still there to be run, else what is found now."""
+    """Return ``plan`` when its program is still there to be run, else what is found now.
+
+    Raises:
+        StartError: It is not, or a processor that it asks for is not there any more.
+    """
     try:
         _check_file(plan)
+        _check_processors(plan)
     except StartError:
         return resolve(plan.config, plan.base)
     return plan
@@ -203,3 +211,20 @@ def _check_user(plan: Plan) -> None:
         if isinstance(user, str):
             why = f"there is no user {user!r} here"
             raise start_error(StartError, why, plan, step="user") from e
+
+
+def _check_processors(plan: Plan) -> None:
+    """Raise unless it can have each processor that it asks for: the kernel drops the rest."""
+    wanted = plan.config.limits.cpu_affinity
+    if wanted is None:
+        return
+    asked = f"cpu_affinity={shortened(wanted)}"
+    if not hasattr(os, "sched_setaffinity"):
+        why = f"limits: {asked} cannot be had: this system binds no program to a processor"
+        raise start_error(StartError, why, plan, step="limits")
+    there = processors_for(wanted)
+    if there is not None and not there.issuperset(wanted):
+        absent, able = sorted({*wanted} - there), shortened(sorted(there))
+        why = f"limits: of {asked} the processors {shortened(absent)} cannot be had here; "
+        why += f"those that can are {able}"
+        raise start_error(StartError, why, plan, step="limits", number=errno.EINVAL)
