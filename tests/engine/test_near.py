@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from procvm.engine._near import near_names
+from procvm.backends import near_names
 
 
 def test_the_nearest_come_first_and_few() -> None:

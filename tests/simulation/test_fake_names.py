@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from procvm import FakeBackend, FakeProgram, UnreachableStateError, VMConfig, VMManager
+from procvm import (
+    FakeBackend,
+    FakeProgram,
+    UnreachableStateError,
+    VMConfig,
+    VMManager,
+    VMNotFoundError,
+)
 
 ENDS = FakeProgram(exit_after=60.0)
 TOLD = "VM 'web' has no script, and no VM has the name of the script 'wbe'"
@@ -52,3 +59,16 @@ def test_scripts_and_names_that_are_right_are_silent(caplog: pytest.LogCaptureFi
         fake.program("wbe", ENDS)  # for its next life
         fake.advance(1.0)
     assert caplog.text == ""
+
+
+def test_a_crash_of_a_mistyped_name_is_told_the_names_that_look_like_it() -> None:
+    with VMManager(fake := FakeBackend()) as manager:
+        for name in ("w000", "web"):
+            manager.allocate(VMConfig(name, "run"))
+        with pytest.raises(VMNotFoundError, match=r"no VM 'w00'; did you mean 'w000'\?$") as one:
+            fake.crash("w00")
+        assert one.value.near == ("w000",)
+        manager.remove("w000")
+        with pytest.raises(VMNotFoundError) as caught:
+            fake.crash("w00")
+        assert caught.value.near == ()

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ..backends import Backend, Key, Listener, Plan
+from ..backends import Backend, Key, Listener, Plan, near_names
 from ..config import VMConfig
 from ..errors import (
     DuplicateNameError,
@@ -55,7 +55,6 @@ from ..values import VM, VMEvent
 from ._entry import Entry, last_lines, shared_log, snapshot, with_logs
 from ._history import History, note
 from ._logs import LogBook
-from ._near import near_names
 from ._tickets import Ticket
 
 __all__ = ["Engine"]

@@ -15,6 +15,7 @@ from ..._probe import Probe
 from ...config import VMConfig, signal_number
 from ...errors import ConfigError, VMNotFoundError
 from ...facts import Usage
+from .._near import near_names
 from .._stack import ensure_room
 from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Waiter
 from ._clock import Clock, FakeTimer
@@ -181,7 +182,8 @@ class FakeBackend(Backend):
         key = max(keys) if keys else self._names.get(wanted)
         process = self._processes.get(key) if key is not None else None
         if process is None:
-            raise VMNotFoundError(str(wanted))
+            near = near_names(str(wanted), self._names.copy())
+            raise VMNotFoundError(str(wanted), near=near)
         self.post(lambda: process.end(code, signal))
 
     def open(self, sink: Sink) -> None:
