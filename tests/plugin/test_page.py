@@ -21,3 +21,28 @@ def test_the_suites_of_the_page_pass(pytester: pytest.Pytester) -> None:
     outcomes = result.parseoutcomes()
     assert result.ret == 0, result.stdout.str()
     assert outcomes["passed"] >= 3
+
+
+LEAKS = """
+from procvm import VMConfig, VMManager
+
+kept = []
+
+
+def test_leaks():
+    kept.append(VMManager())
+    kept[0].allocate(VMConfig("left", "sleep 1000"))
+"""
+
+
+def test_the_part_about_leaks_begins_with_a_conftest_that_finds_them(
+    pytester: pytest.Pytester,
+) -> None:
+    part = PAGE.read_text().split("\n## When a test leaves something behind\n")[1]
+    _, block, *_ = re.split(r"^```(?:python)?$", part.split("\n## ")[0], flags=re.MULTILINE)
+    assert part.index(block) < 150, "one sentence is before it"
+    pytester.makeconftest(block)
+    pytester.makepyfile(LEAKS)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*VM 'left', pid *"])
