@@ -24,7 +24,7 @@ from procvm.backends.subprocess._calls import CALLS, Calls, OrdinaryCalls
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="epoll is Linux's")
 
 COUNTS = """
-import shutil, sys, threading
+import os, shutil, sys, threading
 calls = []
 SYSTEM = {"posix", "select", "fcntl", "epoll", "socket", "lock", "FileIO", "BufferedReader"}
 KEPT = {  # these keep the lock, as CPython's source says, or never leave the process
@@ -44,7 +44,9 @@ from procvm import SubprocessBackend, VMConfig, VMManager
 WAITS = {"epoll.poll", "lock.acquire"}
 least = {}
 with VMManager(SubprocessBackend("tree")) as manager:
-    config = VMConfig("vm", [shutil.which("sleep"), "1000"])
+    folders = "/nowhere:" * 20 + os.path.dirname(shutil.which("sleep")) + ":" + os.environ["PATH"]
+    word = "sleep" if sys.argv[1] == "by name" else shutil.which("sleep")
+    config = VMConfig("vm", [word, "1000"], env={"PATH": folders})
     manager.remove(manager.allocate(config))
     sys.setprofile(look)
     for _ in range(5):
@@ -62,10 +64,12 @@ print(least)
 """
 
 
-def test_a_verb_gives_the_lock_away_to_wait_alone() -> None:
+@pytest.mark.parametrize("program", ["by name", "by path"])
+def test_a_verb_gives_the_lock_away_to_wait_alone(program: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", COUNTS], timeout=100, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", COUNTS, program],
+        timeout=100, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     expected = {"allocate": ["posix.getcwd", "posix.stat"], "reset": ["posix.stat"], "remove": []}
     assert done.stdout.strip() == str(expected)

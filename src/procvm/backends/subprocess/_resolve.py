@@ -21,6 +21,7 @@ from ...errors import (
 from ..base import Plan
 from ._environment import search_path_of
 from ._errors import start_error
+from ._existing import Reaches
 from ._hints import hint_of
 from ._processors import processors_for
 
@@ -29,6 +30,7 @@ __all__ = ["renewed", "resolve"]
 _FIRST_BYTES = 256
 _EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+_reaches = Reaches()
 
 
 def resolve(config: VMConfig, base: str) -> Plan:
@@ -102,13 +104,14 @@ def _look_up(plan: Plan) -> tuple[str, os.stat_result | None]:
     search = search_path_of(plan.config)
     folders = (_DEFAULT_PATH if search is None else search).split(":")
     files = [os.path.join(plan.directory, folder, word) for folder in folders]  # noqa: PTH118 - the same
-    for file in files:
+    for file in _reaches.worth_a_look(files):
         try:
             found = os.stat(file)  # noqa: PTH116 - errors are wanted raw
         except OSError:
             continue
         may_run = stat.S_ISREG(found.st_mode) and found.st_mode & _EXECUTABLE
         if may_run and (_is_binary(file, _identity(found)) or os.access(file, os.X_OK)):
+            _reaches.found(file, files)
             return file, found
     for file in files:
         if os.path.isfile(file):  # noqa: PTH113 - text in, text out

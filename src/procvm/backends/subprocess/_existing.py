@@ -1,0 +1,89 @@
+"""Which of many files are there, asked in one call: the interpreter lock is given away once.
+
+A name in the tenth directory of the PATH is ten calls of Python's, and after each of them a
+thread that computes may keep the lock for a switch interval.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+
+__all__ = ["Reaches", "existing"]
+
+_BRACE, _NOSORT, _NOESCAPE = 1 << 10, 1 << 2, 1 << 6  # glob.h of glibc
+_SPECIAL = frozenset("{},*?[]\\~\0")
+_MOST_REACHES = 1000
+
+
+class Reaches:
+    """How far along the PATH each name was found: so many files are asked about at once.
+
+    Not where it is: all of them are looked at each time. And no more, as a search ends at what
+    it finds, and a directory behind that may be on a disk that hangs.
+    """
+
+    def __init__(self) -> None:
+        self._reaches: dict[tuple[str, ...], int] = {}
+
+    def worth_a_look(self, files: Sequence[str]) -> Sequence[str]:
+        """Return ``files`` without those that are known not to be there."""
+        reach = self._reaches.get(tuple(files), 0)
+        return (*existing(files[:reach]), *files[reach:])
+
+    def found(self, file: str, files: Sequence[str]) -> None:
+        """Remember that ``file`` is the first of ``files`` that is there."""
+        if file in files:
+            if len(self._reaches) >= _MOST_REACHES:
+                self._reaches.clear()
+            self._reaches[tuple(files)] = files.index(file) + 1
+
+
+def existing(files: Sequence[str]) -> Sequence[str]:
+    """Return, in their order, at least those of ``files`` that are there; all, if not known."""
+    if len(files) < 2 or not _SPECIAL.isdisjoint("".join(files)):  # noqa: PLR2004 - nothing to gain
+        return files
+    try:
+        return _glob(os.fsencode("{" + ",".join(files) + "}")) or files
+    except UnicodeError:  # no file can be called so, as the look at it tells
+        return files
+
+
+def _by_libc() -> Callable[[bytes], list[str]]:
+    import ctypes  # noqa: PLC0415 - may be missing
+
+    class Found(ctypes.Structure):
+        """glob_t, and room beyond it."""
+
+        _fields_ = (
+            ("count", ctypes.c_size_t), ("paths", ctypes.POINTER(ctypes.c_char_p)),
+            ("rest", ctypes.c_byte * 112),
+        )  # fmt: skip
+
+    libc = ctypes.CDLL(None)  # which gives the lock away: a disk may be slow
+    assert libc.gnu_get_libc_version  # noqa: S101 - AttributeError: another's glob_t is another
+    glob, free = libc.glob, ctypes.PyDLL(None).globfree
+    glob.argtypes = (ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+    glob.restype = ctypes.c_int
+    free.argtypes, free.restype = (ctypes.c_void_p,), None
+
+    def ask(pattern: bytes) -> list[str]:
+        found = Found()
+        try:
+            if glob(pattern, _BRACE | _NOSORT | _NOESCAPE, None, ctypes.byref(found)):
+                return []
+            return [os.fsdecode(path or b"") for path in found.paths[: found.count]]
+        finally:
+            free(ctypes.byref(found))
+
+    return ask
+
+
+def _make() -> Callable[[bytes], list[str]]:
+    with contextlib.suppress(Exception):  # what forbids it: an audit hook, another libc
+        return _by_libc()
+    return lambda _: []
+
+
+_glob = _make()
