@@ -16,7 +16,7 @@ __all__ = [
 ]  # fmt: skip
 
 MARKER = "PROCVM_VM"
-_MARKER = MARKER.encode()
+_MARKER = f"{MARKER}=".encode()
 DEAD = frozenset("ZXx")
 _KTHREADD = 2
 _EXITING = 0x4  # PF_EXITING of the kernel's include/linux/sched.h
@@ -213,13 +213,17 @@ def _tops(
         if owners or stat.start < began or stat.state in DEAD:
             continue
         environ = environ_of(pid)
-        for word in (environ or b"").split(b"\0"):
-            name, _, value = word.partition(b"=")
-            if name == _MARKER and (vm_id := value.decode("utf-8", "replace")) in tops:
+        if environ and _MARKER in environ:
+            for vm_id in _marks_in(environ) & tops.keys():
                 tops[vm_id].add(pid)
-        if environ == b"" and stat.parent not in (0, _KTHREADD):
+        elif environ == b"" and stat.parent not in (0, _KTHREADD):
             bare.append(stat)
     return tops, bare
+
+
+def _marks_in(environ: bytes) -> set[str]:
+    words = environ.split(b"\0")
+    return {os.fsdecode(word[len(_MARKER) :]) for word in words if word.startswith(_MARKER)}
 
 
 def _start_in(found: Mapping[int, _Stat], root: int | None) -> int:
