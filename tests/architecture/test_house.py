@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,16 @@ def test_a_file_has_one_subject(path: Path) -> None:
 def test_every_public_name_is_there() -> None:
     for name in procvm.__all__:
         assert getattr(procvm, name) is not None
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [procvm.VMConfig, procvm.StopPolicy, procvm.RestartPolicy, procvm.Limits, procvm.LogPolicy,
+     procvm.FakeProgram],
+)  # fmt: skip
+def test_what_a_configuration_takes_is_told_by_its_signature(kind: type) -> None:
+    parameters = inspect.signature(kind).parameters.values()
+    assert [one.name for one in parameters if "Any" in str(one.annotation)] == []
 
 
 def test_a_public_module_names_what_it_shows_before_it_is_used() -> None:

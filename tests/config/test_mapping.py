@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -37,7 +37,9 @@ def test_only_what_was_said_is_in_the_data() -> None:
 
 
 @pytest.mark.parametrize("when", ["on-failure", "always"])
-def test_a_restart_is_a_word_where_a_word_says_it(when: str) -> None:
+def test_a_restart_is_a_word_where_a_word_says_it(
+    when: Literal["on-failure", "always"],
+) -> None:
     config = VMConfig("web", "sleep 5", restart=when)
     assert config_to(config)["restart"] == when
     assert config_from(config_to(config)) == config

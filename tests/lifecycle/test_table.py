@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import pytest
@@ -158,7 +158,9 @@ def test_not_ready_in_time_stops_it_first() -> None:
         ("always", 1, VMState.BACKOFF),
     ],
 )
-def test_an_end_leads_where_the_policy_says(when: str, code: int, state: VMState) -> None:
+def test_an_end_leads_where_the_policy_says(
+    when: Literal["never", "on-failure", "always"], code: int, state: VMState
+) -> None:
     config = VMConfig("web", ["web"], restart=when)
     after, _ = advance(record(VMState.RUNNING, config=config), Exited(code, None, True), NOW)
     assert after.state is state

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import signal as signals
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import attrs
@@ -94,8 +96,9 @@ class RestartPolicy:
             )
 
 
-def signal_number(value: Any) -> int:
+def signal_number(given: int | str) -> int:
     """Return a signal's number from a number, a signal or a name; ConfigError otherwise."""
+    value: Any = given
     if isinstance(value, str):
         number = getattr(signals, value if value.startswith("SIG") else f"SIG{value}", None)
         if isinstance(number, signals.Signals):
@@ -120,7 +123,8 @@ class StopPolicy:
     to: Literal["main", "tree"] = attrs.field(default="main", validator=_one_of("main", "tree"))
 
 
-def _processors(value: Any) -> tuple[int, ...] | None:
+def _processors(given: Iterable[int] | None) -> tuple[int, ...] | None:
+    value: Any = given
     if value is None:
         return None
     try:
@@ -175,11 +179,10 @@ class Limits:
 _UNLIMITED = Limits()
 
 
-def _log_file(value: Any) -> str | None:
+def _log_file(given: str | os.PathLike[str] | None) -> str | None:
+    value: Any = given
     if value is None:
         return None
-    import os  # noqa: PLC0415 - fspath alone; the floor looks at no file
-
     try:
         text = os.fspath(value)
     except TypeError:

@@ -9,7 +9,8 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Set as AbstractSet
+from typing import Any, Literal
 
 import attrs
 
@@ -69,7 +70,8 @@ def _encodable(field: str, value: str) -> None:
         raise ConfigError(field, "...", "holds a lone surrogate, which is no character") from e
 
 
-def _name(value: Any) -> str:
+def _name(given: str) -> str:
+    value: Any = given
     if not isinstance(value, str):
         raise ConfigError("name", value, "must be text")
     if not value or len(value) > _LONGEST_NAME:
@@ -83,7 +85,8 @@ def _name(value: Any) -> str:
     return value
 
 
-def _command(value: Any) -> tuple[str, ...]:
+def _command(given: str | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
+    value: Any = given
     if isinstance(value, str):
         if len(value) > _LONGEST_TEXT:
             why = f"is longer than {_LONGEST_TEXT} characters; pass a sequence of words"
@@ -128,7 +131,8 @@ def _word(value: Any) -> str:
     return text
 
 
-def _path(value: Any) -> str:
+def _path(given: str | os.PathLike[str]) -> str:
+    value: Any = given
     try:
         text = os.fspath(value)
     except TypeError:
@@ -141,7 +145,8 @@ def _path(value: Any) -> str:
     return text
 
 
-def _env(value: Any) -> Environment:
+def _env(given: Mapping[str, str]) -> Environment:
+    value: Any = given
     if isinstance(value, Environment):
         return value
     if not isinstance(value, (dict, Mapping)):
@@ -159,7 +164,8 @@ def _env(value: Any) -> Environment:
     return Environment(items)
 
 
-def _inherit(value: Any) -> bool | tuple[str, ...]:
+def _inherit(given: bool | Sequence[str]) -> bool | tuple[str, ...]:  # noqa: FBT001 - a converter
+    value: Any = given
     if isinstance(value, bool):
         return value
     if isinstance(value, str) or not isinstance(value, (tuple, list, Sequence)):
@@ -189,7 +195,8 @@ def _probe(field: str) -> Any:
     return check
 
 
-def _restart(value: Any) -> RestartPolicy:
+def _restart(given: RestartPolicy | Literal["never", "on-failure", "always"]) -> RestartPolicy:
+    value: Any = given
     if isinstance(value, RestartPolicy):
         return value
     if isinstance(value, str) and value in ("never", "on-failure", "always"):
@@ -206,7 +213,8 @@ def _of(kind: type, example: str) -> Any:
     return check
 
 
-def _codes(value: Any) -> tuple[int, ...]:
+def _codes(given: Sequence[int] | AbstractSet[int]) -> tuple[int, ...]:
+    value: Any = given
     if isinstance(value, (set, frozenset)):
         value = sorted(value, key=repr)
     if isinstance(value, str) or not isinstance(value, (tuple, list, Sequence)):
@@ -216,7 +224,8 @@ def _codes(value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _user(value: Any) -> str | int | None:
+def _user(given: str | int | None) -> str | int | None:
+    value: Any = given
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if value is None or (is_number and 0 <= value < _NO_USER):
         return value  # type: ignore[no-any-return] # a number or None

@@ -72,7 +72,7 @@ def _statuses(value: Sequence[tuple[float, str]]) -> tuple[tuple[float, str], ..
     return made
 
 
-def _signals(numbers: Iterable[Any]) -> frozenset[int]:
+def _signals(numbers: Iterable[int | str]) -> frozenset[int]:
     if isinstance(numbers, str) or not isinstance(numbers, Iterable):
         raise ConfigError("ignores", numbers, "must be a set of signals, {signal.SIGTERM} say")
     return frozenset(_signal("ignores", number) for number in numbers)
@@ -101,7 +101,7 @@ def checked_code(field: str, value: Any) -> None:
         raise ConfigError(field, value, "must be an exit code, 0 to 255")
 
 
-def _exit_signal(value: Any) -> int | None:
+def _exit_signal(value: int | str | None) -> int | None:
     return None if value is None else _signal("exit_signal", value)
 
 
