@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import attrs
 
 from .errors import ConfigError
 
-__all__ = ["Probe"]
+__all__ = ["Options", "Probe"]
 
 
 def _is_finite(value: Any) -> bool:
@@ -63,3 +63,11 @@ class Probe:
     def may_be_alive(self) -> bool:
         """Whether it can be asked again and again."""
         return True
+
+
+class Options(TypedDict, total=False):
+    """What may be said of every probe."""
+
+    interval: float
+    timeout: float | None
+    failures: int

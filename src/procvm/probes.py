@@ -11,13 +11,13 @@ import inspect
 import itertools
 import os
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Unpack
 from urllib.parse import urlsplit
 
 import attrs
 
-from ._probe import Probe
+from ._probe import Options, Probe
 from .errors import ConfigError
 
 __all__ = [
@@ -56,7 +56,7 @@ def _text(probe: Any, attribute: Any, value: Any) -> None:
         raise ConfigError(attribute.name, value, why)
 
 
-def _fspath(value: Any) -> Any:
+def _fspath(value: str | os.PathLike[str]) -> str:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
@@ -88,7 +88,8 @@ def _http_url(probe: Any, attribute: Any, value: Any) -> None:
         raise ConfigError("url", f"{url.scheme}://...", why)
 
 
-def _status(value: Any) -> frozenset[int]:
+def _status(given: int | Iterable[int]) -> frozenset[int]:
+    value: Any = given
     if isinstance(value, int) and not isinstance(value, bool):
         value = (value,)
     try:
@@ -168,7 +169,8 @@ class Notify(Probe):
         return False
 
 
-def _argv(value: Any) -> tuple[str, ...]:
+def _argv(given: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
+    value: Any = given
     if isinstance(value, str):
         raise ConfigError("argv", value, f"must be a list of words: {value.split() or ['true']}")
     if not isinstance(value, Sequence) or not value:
@@ -206,7 +208,8 @@ class Call(Probe):
     function: Callable[[], Any] = attrs.field(validator=_function)
 
 
-def _several(value: Any) -> tuple[Probe, ...]:
+def _several(given: Sequence[Probe]) -> tuple[Probe, ...]:
+    value: Any = given
     probes = tuple(value) if isinstance(value, (tuple, list)) else ()
     if not probes or not all(isinstance(p, Probe) for p in probes):
         why = "must be probes, at least one, each an argument: all_of(*several) of a list"
@@ -240,7 +243,7 @@ class AnyOf(Probe):
         return all(p.may_be_alive for p in self.probes)
 
 
-def tcp(port: int, host: str = "127.0.0.1", **options: Any) -> Tcp:
+def tcp(port: int, host: str = "127.0.0.1", **options: Unpack[Options]) -> Tcp:
     """Pass when a TCP connection to ``host:port`` is accepted.
 
     ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
@@ -248,7 +251,9 @@ def tcp(port: int, host: str = "127.0.0.1", **options: Any) -> Tcp:
     return Tcp(port=port, host=host, **options)
 
 
-def http(url: str, status: Any = range(200, 400), **options: Any) -> Http:
+def http(
+    url: str, status: int | Iterable[int] = range(200, 400), **options: Unpack[Options]
+) -> Http:
     """Pass when a GET of ``url`` is answered with a status among ``status``.
 
     ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
@@ -256,7 +261,7 @@ def http(url: str, status: Any = range(200, 400), **options: Any) -> Http:
     return Http(url=url, status=status, **options)
 
 
-def unix(path: str | os.PathLike[str], **options: Any) -> Unix:
+def unix(path: str | os.PathLike[str], **options: Unpack[Options]) -> Unix:
     """Pass when the Unix socket at ``path``, relative to where the VM runs, accepts a connection.
 
     ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
@@ -264,7 +269,7 @@ def unix(path: str | os.PathLike[str], **options: Any) -> Unix:
     return Unix(path=path, **options)
 
 
-def file(path: str | os.PathLike[str], **options: Any) -> File:
+def file(path: str | os.PathLike[str], **options: Unpack[Options]) -> File:
     """Pass when a file exists at ``path``, relative to the directory where the VM runs.
 
     ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
@@ -272,7 +277,7 @@ def file(path: str | os.PathLike[str], **options: Any) -> File:
     return File(path=path, **options)
 
 
-def log(pattern: str, **options: Any) -> Log:
+def log(pattern: str, **options: Unpack[Options]) -> Log:
     """Pass when ``re.search(pattern, line)`` finds something in a line of output.
 
     What the program keeps in a buffer is not seen: Python's ``print`` into a pipe, without ``-u``.
@@ -282,7 +287,7 @@ def log(pattern: str, **options: Any) -> Log:
     return Log(pattern=pattern, **options)
 
 
-def notify(**options: Any) -> Notify:
+def notify(**options: Unpack[Options]) -> Notify:
     """Pass when the program says READY=1 on its NOTIFY_SOCKET.
 
     ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
@@ -290,7 +295,7 @@ def notify(**options: Any) -> Notify:
     return Notify(**options)
 
 
-def command(argv: Sequence[str | os.PathLike[str]], **options: Any) -> Command:
+def command(argv: Sequence[str | os.PathLike[str]], **options: Unpack[Options]) -> Command:
     """Pass when ``argv`` runs and ends with code 0.
 
     ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
@@ -298,7 +303,7 @@ def command(argv: Sequence[str | os.PathLike[str]], **options: Any) -> Command:
     return Command(argv=argv, **options)
 
 
-def call(function: Callable[[], Any], **options: Any) -> Call:
+def call(function: Callable[[], Any], **options: Unpack[Options]) -> Call:
     """Pass when ``function()``, called in a thread, returns something true.
 
     ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
@@ -306,7 +311,7 @@ def call(function: Callable[[], Any], **options: Any) -> Call:
     return Call(function=function, **options)
 
 
-def all_of(*several: Probe, **options: Any) -> AllOf:
+def all_of(*several: Probe, **options: Unpack[Options]) -> AllOf:
     """Pass when all of several probes pass.
 
     ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
@@ -314,7 +319,7 @@ def all_of(*several: Probe, **options: Any) -> AllOf:
     return AllOf(probes=several, **options)
 
 
-def any_of(*several: Probe, **options: Any) -> AnyOf:
+def any_of(*several: Probe, **options: Unpack[Options]) -> AnyOf:
     """Pass when any of several probes passes.
 
     ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.

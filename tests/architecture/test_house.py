@@ -7,10 +7,13 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import procvm
+from procvm import probes
+from procvm.protocol import Policy
 
 SOURCES = sorted(Path(procvm.__file__).parent.rglob("*.py"))
 
@@ -31,13 +34,13 @@ def test_every_public_name_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind",
+    "maker",
     [procvm.VMConfig, procvm.StopPolicy, procvm.RestartPolicy, procvm.Limits, procvm.LogPolicy,
-     procvm.FakeProgram],
+     procvm.FakeProgram, Policy, *(getattr(probes, name) for name in probes.__all__)],
 )  # fmt: skip
-def test_what_a_configuration_takes_is_told_by_its_signature(kind: type) -> None:
-    parameters = inspect.signature(kind).parameters.values()
-    assert [one.name for one in parameters if "Any" in str(one.annotation)] == []
+def test_what_a_configuration_takes_is_told_by_its_signature(maker: Any) -> None:
+    parameters = inspect.signature(maker).parameters.values()
+    assert [one.name for one in parameters if one.annotation == "Any"] == []
 
 
 def test_a_public_module_names_what_it_shows_before_it_is_used() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,13 +17,19 @@ from procvm import SubprocessBackend, VMConfig, VMManager, VMState
 LONG = ["sleep", "1000"]
 
 
-def is_keeper(pid: str) -> bool:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"procvm-keeper")
+def content(path: Path) -> bytes:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return path.read_bytes()
+    return b""  # a thread or a process that has ended since it was listed
+
+
+def is_keeper(pid: int) -> bool:
+    return content(Path(f"/proc/{pid}/cmdline")).startswith(b"procvm-keeper")
 
 
 def keepers() -> list[int]:
-    files = [task / "children" for task in Path("/proc/self/task").iterdir()]
-    return [int(pid) for file in files for pid in file.read_text().split() if is_keeper(pid)]
+    listed = [content(task / "children") for task in Path("/proc/self/task").iterdir()]
+    return [pid for pids in listed for pid in map(int, pids.split()) if is_keeper(pid)]
 
 
 def loops() -> int:

@@ -227,10 +227,12 @@ def test_51_a_start_that_is_long_before_its_exec_is_taken_away_as_well() -> None
 
 def copies_of(pid: int) -> list[str]:
     """Return its children that execute what it does, with its words."""
-    children = Path(f"/proc/{pid}/task").glob("*/children")
-    found = [child for listed in children for child in listed.read_text().split()]
-    words = Path(f"/proc/{pid}/cmdline").read_bytes()
-    return [child for child in found if Path(f"/proc/{child}/cmdline").read_bytes() == words]
+    words, found = Path(f"/proc/{pid}/cmdline").read_bytes(), []
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            born = [Path("/proc", pid) for pid in listed.read_text().split()]
+            found += [one.name for one in born if (one / "cmdline").read_bytes() == words]
+    return found
 
 
 def carrying(mark: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import os
 import signal
@@ -36,9 +37,10 @@ def manager() -> Iterator[VMManager]:
 
 def keeper() -> int:
     for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"procvm-keeper"):
-                return int(pid)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            for pid in (task / "children").read_text().split():
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"procvm-keeper"):
+                    return int(pid)
     raise AssertionError("there is no keeper")
 
 

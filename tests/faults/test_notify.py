@@ -41,8 +41,8 @@ def manager(request: pytest.FixtureRequest) -> Iterator[VMManager]:
         yield made
 
 
-def program(name: str, body: str, **options: object) -> VMConfig:
-    ready = probes.notify(**options)
+def program(name: str, body: str, *, timeout: float | None = None) -> VMConfig:
+    ready = probes.notify(timeout=timeout)
     return VMConfig(name, [*PYTHON, f"{SAY}\n{body}"], ready=ready)
 
 

@@ -37,8 +37,10 @@ _LONGEST_PROBE = 300.0
 _LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-def _texts(value: Any) -> Any:
-    return value if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+def _texts(given: Iterable[str]) -> tuple[str, ...]:
+    value: Any = given
+    is_one = isinstance(value, str) or not isinstance(value, Iterable)
+    return value if is_one else tuple(value)  # refused below
 
 
 def _several(_: Any, attribute: Any, value: Any) -> None:
