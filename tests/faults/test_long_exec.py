@@ -1,19 +1,22 @@
-"""Who is in the middle of an exec shows neither words nor environment: it is waited for."""
+"""Who is in the middle of an exec shows no environment yet: it is waited for."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 import procvm
-from procvm import StopPolicy, SubprocessBackend, VMConfig, VMManager
+from procvm import StopPolicy, SubprocessBackend, VMConfig, VMManager, VMState
 from procvm.backends.subprocess import _members
 
 WHO_LEAVES = "(setsid sh -c 'echo $$; exec sleep 1000' & :); sleep 1000"
@@ -28,18 +31,15 @@ def manager() -> Iterator[VMManager]:
 def starved(patch: pytest.MonkeyPatch, pid: int, looks: int) -> list[int]:
     """Show ``pid`` as one in the middle of an exec for so many looks; return the looks."""
     seen: list[int] = []
-    environ_of, shows_no_words = _members.environ_of, _members._shows_no_words
+    shown_by = _members._shown_by
 
-    def bare(one: int) -> bytes | None:
-        if one == pid and len(seen) < looks:
-            seen.append(one)
-            return b""
-        return environ_of(one)
+    def shown(stat: Any) -> Any:
+        if stat.pid == pid and len(seen) < looks:
+            seen.append(pid)
+            return b"", "exec"
+        return shown_by(stat)
 
-    patch.setattr(_members, "environ_of", bare)
-    patch.setattr(
-        _members, "_shows_no_words", lambda stat: stat.pid == pid or shows_no_words(stat)
-    )
+    patch.setattr(_members, "_shown_by", shown)
     return seen
 
 
@@ -93,22 +93,97 @@ def test_39_others_that_exec_all_the_time_keep_nobody_waiting(
     assert next(numbers) < 10_050
 
 
+def test_39_a_stranger_without_an_environment_delays_no_end(manager: VMManager) -> None:
+    vm = manager.allocate(VMConfig("x", ["sleep", "1000"], stop=StopPolicy(grace=30)))
+    with subprocess.Popen(
+        ["env", "-i", "sh", "-c", "echo; sleep 1000"],
+        stdout=subprocess.PIPE, start_new_session=True,
+    ) as other:  # fmt: skip
+        try:
+            assert other.stdout is not None
+            other.stdout.readline()
+            assert Path(f"/proc/{other.pid}/environ").read_bytes() == b""
+            assert _members.members(None, vm.vm_id).is_sure
+            began = time.monotonic()
+            manager.remove(vm)
+            assert time.monotonic() - began < 9  # and never the grace
+        finally:
+            os.killpg(other.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("env_start", "env_end", "flags", "read_again", "expected"),
+    [
+        (0, 0, 0, b"", (b"", "exec")),
+        (0, 0, 4, b"", (b"", "none")),  # it is about to end: there is no memory any more
+        (1000, 1000, 0, b"", (b"", "none")),  # it was given no environment
+        (1000, 2000, 0, b"A=b", (b"A=b", "none")),  # it has come out of its exec meanwhile
+        (1000, 2000, 0, b"", (b"", "hidden")),  # it has unmapped its stack, or is in the next
+        (1000, 2000, 0, None, (b"", "none")),  # gone
+    ],
+)
+def test_39_who_shows_no_environment_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch, env_start: int, env_end: int, flags: int,
+    read_again: bytes | None, expected: tuple[bytes, str],
+) -> None:  # fmt: skip
+    own = _members.stat_of(os.getpid())
+    assert own is not None
+    assert 0 < own.env_start < own.env_end
+    now = own._replace(env_start=env_start, env_end=env_end, flags=flags)
+    shown = iter([b"", read_again])
+    monkeypatch.setattr(_members, "environ_of", lambda _: next(shown))
+    monkeypatch.setattr(_members, "stat_of", lambda _: now)
+    assert _members._shown_by(own) == expected
+
+
+LEAVES = """
+import os, subprocess, sys
+to_read, to_write = os.pipe()
+subprocess.Popen([sys.executable, "-c", *sys.argv[1:], str(to_write)], pass_fds=[to_write])
+os.read(to_read, 1)
+"""
+
+RENAMES = """
+import os, signal, sys, time
+count = 0
+
+def ask(*_):
+    global count
+    count += 1
+    open("/proc/self/comm", "w").write(f"ending-{count}")
+    open(sys.argv[1], "a").write("asked\\n")
+
+signal.signal(signal.SIGTERM, ask)
+os.write(int(sys.argv[2]), b"x")
+time.sleep(1)
+"""
+
+
+def test_42_what_is_left_and_renames_itself_is_asked_once(
+    manager: VMManager, tmp_path: Path
+) -> None:
+    argv = [sys.executable, "-c", LEAVES, RENAMES, str(tmp_path / "asked")]
+    vm = manager.allocate(VMConfig("x", argv, stop=StopPolicy(grace=30)))
+    manager.wait(vm, VMState.EXITED)
+    manager.remove(vm)  # what it has left ends by itself, a second after it began
+    assert (tmp_path / "asked").read_text() == "asked\n"
+
+
 TAKES_AWAY = """
 import subprocess, sys
 sys.path.insert(0, sys.argv[1])
 import _guard_program, _members
 mark = "PROCVM_VM=" + sys.argv[2]
 sleeper = subprocess.Popen(["sleep", "1000"], env={"PROCVM_VM": sys.argv[2]}, process_group=0)
-true_environ, true_words, looks = _members.environ_of, _members._shows_no_words, []
+shown_by, looks = _members._shown_by, []
 
-def environ_of(pid):
-    if pid == sleeper.pid and len(looks) < 8:
-        looks.append(pid)
-        return b""
-    return true_environ(pid)
+def shown(stat):
+    if stat.pid == sleeper.pid and len(looks) < 8:
+        looks.append(stat.pid)
+        return b"", "exec"
+    return shown_by(stat)
 
-_members.environ_of = environ_of
-_members._shows_no_words = lambda stat: stat.pid == sleeper.pid or true_words(stat)
+_members._shown_by = shown
 _guard_program._take_away({sys.argv[2]: (2 ** 22 + 1, 1)}, "")  # the main process is no more
 print(sleeper.wait(10))
 """

@@ -97,3 +97,22 @@ def test_one_that_fails_costs_the_others_nothing(three: list[Held]) -> None:
     loop.turn()
     assert len(told) == 2
     passes.spare.close()
+
+
+def test_a_pass_that_fails_is_told_to_all_as_one_that_saw_nothing(
+    three: list[Held], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_memory(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(_passes, "looks", no_memory)
+    loop, told = PlayedLoop(), list[_members.Look]()
+    passes = _passes.Passes(loop)  # type: ignore[arg-type] # the same
+    three[0].handle = os.open(os.devnull, os.O_RDONLY)  # no pidfd: somebody has closed that
+    for held in three:
+        passes.soon(held, told.append)
+    loop.turn()
+    assert [look.is_blind for look in told] == [True] * 3  # who is blind looks again
+    assert "MemoryError" in caplog.text
+    passes.spare.close()
+    os.close(three[0].handle)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,3 +104,22 @@ def test_what_was_found_is_not_remembered_for_ever(tmp_path: Path) -> None:
         reaches.found(files[1], files)
         assert len(reaches._reaches) <= 1000
     assert reaches.worth_a_look(files) == (f"{tmp_path}/tool",)
+
+
+def test_a_letter_with_a_bracket_in_its_bytes_is_no_pattern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("shift-jis"))
+    files = [f"{tmp_path}/ゼゾ/tool", f"{tmp_path}/tool"]  # in Shift JIS "[" and "]" are in it
+    asked = recorded(monkeypatch)
+    assert _existing.existing(files) == files
+    assert asked == []
+
+
+def test_another_c_library_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Another:
+        def __init__(self, _: None) -> None:
+            self.glob = self.globfree = None
+
+    monkeypatch.setattr(ctypes, "CDLL", Another)
+    assert _existing._make()(b"{/bin/sh,/bin/sh}") == []

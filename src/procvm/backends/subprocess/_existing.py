@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 __all__ = ["Reaches", "existing"]
 
 _BRACE, _NOSORT, _NOESCAPE = 1 << 10, 1 << 2, 1 << 6  # glob.h of glibc
-_SPECIAL = frozenset("{},*?[]\\~\0")
+_SPECIAL = frozenset(b"{},*?[]\\~\0")
 _MOST_REACHES = 1000
 
 
@@ -42,12 +42,16 @@ class Reaches:
 
 def existing(files: Sequence[str]) -> Sequence[str]:
     """Return, in their order, at least those of ``files`` that are there; all, if not known."""
-    if len(files) < 2 or not _SPECIAL.isdisjoint("".join(files)):  # noqa: PLR2004 - nothing to gain
+    if len(files) < 2:  # noqa: PLR2004 - nothing to gain
         return files
     try:
-        return _glob(os.fsencode("{" + ",".join(files) + "}")) or files
+        names = [os.fsencode(file) for file in files]
     except UnicodeError:  # no file can be called so, as the look at it tells
         return files
+    # Looked at as bytes, as glob does: in some locales a letter's second byte is a bracket.
+    if not _SPECIAL.isdisjoint(b"".join(names)):
+        return files
+    return _glob(b"{" + b",".join(names) + b"}") or files
 
 
 def _by_libc() -> Callable[[bytes], list[str]]:
@@ -62,7 +66,8 @@ def _by_libc() -> Callable[[bytes], list[str]]:
         )  # fmt: skip
 
     libc = ctypes.CDLL(None)  # which gives the lock away: a disk may be slow
-    assert libc.gnu_get_libc_version  # noqa: S101 - AttributeError: another's glob_t is another
+    if not hasattr(libc, "gnu_get_libc_version"):
+        raise OSError("another C library, of which glob_t may be another")
     glob, free = libc.glob, ctypes.PyDLL(None).globfree
     glob.argtypes = (ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
     glob.restype = ctypes.c_int

@@ -30,7 +30,9 @@ __all__ = ["GroupHolder"]
 
 _SLOWEST_LOOK = 0.05
 _PATIENCE_AFTER_KILL = 1.0
+_SURE_PASSES = 2
 _UNSURE_PASSES = 10  # who stays empty has cleared its environment
+_LONGEST_EXEC = 10.0  # seconds that a busy machine may leave one in its exec
 _PATIENCE_WITH_EXEC = 0.5  # after the deadline
 _LOOK_AT_SURVIVORS = 0.2
 _WAKE = 0.02  # seconds after the question; most are gone by then
@@ -158,8 +160,8 @@ class GroupHolder:
     def _ask_left(self, held: Held, left: list[Member]) -> None:
         """Ask what the main process has left to end, each once."""
         for member in left:
-            if member not in held.asked:
-                held.asked.add(member)
+            if member[:2] not in held.asked:
+                held.asked.add(member[:2])
                 self._passes.send(member, held.plan.config.stop.signal)
                 self._passes.send(member, signals.SIGCONT)
 
@@ -184,7 +186,7 @@ class GroupHolder:
         overdue = held.deadline is not None and now >= held.deadline
         is_amid = self._is_amid(held, look, now)
         if left:
-            held.clean = 0
+            held.clean = held.sure = 0
             if overdue:
                 self._kill(held, left)
                 self._tell_survivors(held, left, now)
@@ -196,7 +198,8 @@ class GroupHolder:
                 self._tell_survivors(held, [], now)
         elif held.has_ended and not is_amid:
             held.clean += 1
-            if held.clean > (1 if look.is_sure else _UNSURE_PASSES):
+            held.sure = held.sure + 1 if look.is_sure else 0
+            if held.sure >= _SURE_PASSES or held.clean > _UNSURE_PASSES:
                 self._finish(held)
                 return
         elif overdue and not held.has_ended:
@@ -213,9 +216,15 @@ class GroupHolder:
         marker afterwards. Who is in one for the first time delays nothing, as there may be
         always another.
         """
-        stays = bool(look.in_exec & held.in_exec)
-        held.in_exec = look.in_exec
-        return stays and (held.deadline is None or now < held.deadline + _PATIENCE_WITH_EXEC)
+        stays, held.in_exec = bool(look.in_exec & held.in_exec), look.in_exec
+        if not stays:
+            held.amid_since = None
+            return False
+        held.amid_since = now if held.amid_since is None else held.amid_since
+        end = held.amid_since + _LONGEST_EXEC
+        if held.deadline is not None:
+            end = min(end, held.deadline + _PATIENCE_WITH_EXEC)
+        return now < end
 
     def _tell_survivors(self, held: Held, left: list[Member], now: float) -> None:
         if held.told_survivors or held.deadline is None:
@@ -302,6 +311,8 @@ class GroupHolder:
         if held.key not in self._held or held.has_ended:
             return
         left = (held.deadline or 0.0) - self._reactor.monotonic()
+        if held.timer is not None:
+            held.timer.cancel()
         sweep = partial(self._passes.soon, held, partial(self._sweep, held))
         held.timer = self._reactor.call_later(max(left, 0.0), sweep)
         for member in look.left:
@@ -321,6 +332,9 @@ class GroupHolder:
             self._signal_main(held, signals.SIGCONT)
 
     def _ask_all(self, held: Held, look: Look) -> None:
+        if self._held.get(held.key) is not held:
+            return
+        held.asked.update(member[:2] for member in look.left)
         self._signal_tree(held, look, held.plan.config.stop.signal)
         self._signal_tree(held, look, signals.SIGCONT)
 

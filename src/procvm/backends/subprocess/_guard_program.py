@@ -20,8 +20,8 @@ _PATIENCE = 5.0
 _FOR_A_START = 0.5  # seconds: the host died between a fork and its exec, which goes on
 _MOST_FOR_A_START = 30.0  # where it is seen to be there, and does not come to its exec
 _FIRST_PASS, _SLOWEST_PASS = 0.002, 0.05
-_CLEAN_PASSES = 3  # in a row
-_UNSURE_PASSES = 10  # where somebody shows no environment
+_SURE_PASSES = 3  # in a row
+_UNSURE_PASSES = 10  # where somebody's environment cannot be seen
 
 
 def main(loop: int, host: int) -> None:
@@ -101,21 +101,23 @@ def _take_away(guarded: dict[str, tuple[int, int]], program: str) -> None:
     clean, wait, began = 0, _FIRST_PASS, time.monotonic()
     least = began + (_FOR_A_START if is_starting else 0.0)
     end = began + (_MOST_FOR_A_START if is_starting else _PATIENCE)
-    needed, in_exec = _CLEAN_PASSES, frozenset[tuple[int, int]]()
-    while (clean < needed or time.monotonic() < least) and time.monotonic() < end:
+    sure, in_exec = 0, frozenset[tuple[int, int]]()
+    while time.monotonic() < end and (
+        (sure < _SURE_PASSES and clean < _UNSURE_PASSES) or time.monotonic() < least
+    ):
         clean += 1
         if is_starting and program and _is_copy_left(program):
-            clean, wait, least = 0, _SLOWEST_PASS, time.monotonic() + _FOR_A_START
+            clean, sure, wait, least = 0, 0, _SLOWEST_PASS, time.monotonic() + _FOR_A_START
         # a group's number is not reused while it has members
         roots = {
             vm_id: pid if pid and start_of(pid) in (None, start) else None
             for vm_id, (pid, start) in guarded.items()
         }
         seen = looks(roots, with_roots=True).values()
+        sure = sure + 1 if all(look.is_sure for look in seen) else 0
         for member in {member for look in seen for member in look.left}:
-            clean = 0
+            clean = sure = 0
             send(member, signal.SIGKILL)
-        needed = _CLEAN_PASSES if all(look.is_sure for look in seen) else _UNSURE_PASSES
         before, in_exec = in_exec, frozenset().union(*(look.in_exec for look in seen))
         if before & in_exec:  # maybe one of ours, which the machine does not let go on
             clean, wait = 0, _SLOWEST_PASS

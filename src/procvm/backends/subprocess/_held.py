@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 from ..base import Key, Plan, Timer
-from ._members import Member
 
 __all__ = ["Held", "group_of", "is_zombie", "step_of"]
 
@@ -36,8 +35,10 @@ class Held:
         self.deadline: float | None = None
         self.look = _FIRST_LOOK
         self.clean = 0
-        self.asked: set[Member] = set()
+        self.sure = 0  # of the clean ones
+        self.asked: set[tuple[int, int]] = set()  # to end, by number and start
         self.in_exec: frozenset[tuple[int, int]] = frozenset()  # in the last look
+        self.amid_since: float | None = None
         self.timer: Timer | None = None
         self.code: int | None = None
         self.signal: int | None = None

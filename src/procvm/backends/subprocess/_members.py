@@ -7,7 +7,7 @@ import functools
 import os
 import signal as signals
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 __all__ = [
     "DEAD", "HAS_PROC", "MARKER", "Look", "Member", "environ_of", "family_of", "handle_of",
@@ -43,6 +43,8 @@ class _Stat(NamedTuple):
     session: int
     flags: int
     start: int
+    env_start: int
+    env_end: int
 
 
 def must_be_looked_at(error: OSError) -> None:
@@ -64,7 +66,7 @@ def stat_of(pid: int) -> _Stat | None:
     command = head.partition("(")[2]
     return _Stat(
         pid, command, words[0], int(words[1]), int(words[2]), int(words[3]), int(words[6]),
-        int(words[19]),
+        int(words[19]), int(words[47]), int(words[48]),
     )  # fmt: skip
 
 
@@ -83,9 +85,9 @@ class Look(NamedTuple):
 
     Attributes:
         left: What lives of the tree beside its root.
-        is_sure: Nobody was without an environment, in which the marker is looked for.
-        in_exec: Who was in the middle of an exec, by number and start: it shows neither words
-            nor environment, however long a busy machine leaves it there.
+        is_sure: Everybody showed the environment, in which the marker is looked for, or had none.
+        in_exec: Who was in the middle of an exec, by number and start: it shows none yet, however
+            long a busy machine leaves it there.
         is_still: Nothing was forked meanwhile: a process that forks and ends between the listing
             and the look at it hides its child from this pass.
         is_blind: There was no descriptor to look with.
@@ -164,29 +166,29 @@ def looks(
         trees: Of each the marker in the environment, and the root's number as for members.
         some: The numbers to look at, the last given out at the end, instead of all: some may
             be threads'.
-        with_roots: Return those as well.
+        with_roots: Return those as well, and what carries a marker and is older than they are.
     """
     if not HAS_PROC:
         return {vm_id: _portable_look(root, vm_id) for vm_id, root in trees.items()}
     last = _last_number() if some is None else some[-1]
     found = stats(some)
-    tops, bare = _tops(trees, found)
-    in_exec = frozenset((stat.pid, stat.start) for stat in bare if _shows_no_words(stat))
+    begins = {vm_id: 0 if with_roots else _start_in(found, root) for vm_id, root in trees.items()}
+    tops, hidden, amid = _tops(trees, found, min(begins.values(), default=0))
     born: dict[int, list[int]] = {}
     for stat in found.values():
         born.setdefault(stat.parent, []).append(stat.pid)
     is_still = last == _last_number()
     told = {}
     for vm_id, root in trees.items():
-        began = _start_in(found, root)
+        began = begins[vm_id]
         family = _with_descendants(tops[vm_id], born) - {None if with_roots else root, os.getpid()}
         if some is not None:
             family = {pid for pid in family if not _is_thread(pid)}
         alive = (found[pid] for pid in family if pid in found and found[pid].state not in DEAD)
         told[vm_id] = Look(
             [Member(stat.pid, stat.start, stat.command) for stat in alive],
-            is_sure=all(stat.start < began for stat in bare),
-            in_exec=frozenset(one for one in in_exec if one[1] >= began),
+            is_sure=all(stat.start < began for stat in (*hidden, *amid)),
+            in_exec=frozenset((stat.pid, stat.start) for stat in amid if stat.start >= began),
             is_still=is_still,
         )
     return told
@@ -195,30 +197,56 @@ def looks(
 def _portable_look(root: int | None, vm_id: str) -> Look:
     from ._portable import look  # noqa: PLC0415 - psutil is for systems without /proc
 
-    return Look([Member(*one) for one in look(root, vm_id, MARKER)], is_sure=True)
+    try:
+        return Look([Member(*one) for one in look(root, vm_id, MARKER)], is_sure=True)
+    except OSError:
+        return Look([], is_sure=False, is_blind=True)
 
 
 def _tops(
-    trees: Mapping[str, int | None], found: Mapping[int, _Stat]
-) -> tuple[dict[str, set[int]], list[_Stat]]:
-    """Return each tree's own by root, group, session and marker; and who has no environment."""
+    trees: Mapping[str, int | None], found: Mapping[int, _Stat], began: int
+) -> tuple[dict[str, set[int]], list[_Stat], list[_Stat]]:
+    """Return each tree's own by root, group, session and marker of those who began since.
+
+    And whose environment cannot be seen, and who is in the middle of an exec.
+    """
     roots = {root: vm_id for vm_id, root in trees.items() if root is not None}
-    began = min((_start_in(found, root) for root in trees.values()), default=0)
     tops = {vm_id: set() if root is None else {root} for vm_id, root in trees.items()}
-    bare = []
+    hidden: list[_Stat] = []
+    amid: list[_Stat] = []
     for pid, stat in found.items():
         owners = {roots[one] for one in (pid, stat.group, stat.session) if one in roots}
         for vm_id in owners:
             tops[vm_id].add(pid)
         if owners or stat.start < began or stat.state in DEAD:
             continue
-        environ = environ_of(pid)
-        if environ and _MARKER in environ:
+        environ, doubt = _shown_by(stat)
+        if _MARKER in environ:
             for vm_id in _marks_in(environ) & tops.keys():
                 tops[vm_id].add(pid)
-        elif environ == b"" and stat.parent not in (0, _KTHREADD):
-            bare.append(stat)
-    return tops, bare
+        elif doubt != "none" and stat.parent not in (0, _KTHREADD):
+            (amid if doubt == "exec" else hidden).append(stat)
+    return tops, hidden, amid
+
+
+def _shown_by(stat: _Stat) -> tuple[bytes, Literal["none", "exec", "hidden"]]:
+    """Return its environment, and why there is none.
+
+    A new program's is laid out at the end of its exec, until which env_end is 0: fs/proc/base.c,
+    environ_read, and proc_pid_stat(5).
+    """
+    environ = environ_of(stat.pid)
+    if environ != b"":
+        return environ or b"", "none"
+    now = stat_of(stat.pid)
+    if now is None or now.start != stat.start or now.state in DEAD or now.flags & _EXITING:
+        return b"", "none"
+    if not now.env_end:
+        return b"", "exec"
+    if now.env_start == now.env_end:  # it was given none
+        return b"", "none"
+    environ = environ_of(stat.pid)  # it has just come out of its exec
+    return environ or b"", "none" if environ != b"" else "hidden"
 
 
 def _marks_in(environ: bytes) -> set[str]:
@@ -228,16 +256,6 @@ def _marks_in(environ: bytes) -> set[str]:
 
 def _start_in(found: Mapping[int, _Stat], root: int | None) -> int:
     return found[root].start if root is not None and root in found else 0
-
-
-def _shows_no_words(stat: _Stat) -> bool:
-    """Tell whether one without an environment has no words either, and is not about to end."""
-    try:
-        with open(f"/proc/{stat.pid}/cmdline", "rb") as file:  # noqa: PTH123 - a hot path
-            return file.read(1) == b"" and not stat.flags & _EXITING
-    except OSError as e:
-        must_be_looked_at(e)
-        return False
 
 
 def stats(some: Iterable[int] | None = None) -> dict[int, _Stat]:

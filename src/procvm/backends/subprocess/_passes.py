@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from ._spare import Spare
 
 __all__ = ["Passes"]
 
+_log = logging.getLogger("procvm")
 _BLIND = Look([], is_sure=False, is_blind=True)
 
 
@@ -38,7 +40,7 @@ class Passes:
         self._asked.append((held, then))
 
     def _some(self, held: Held) -> range | None:
-        root = held.pid if held.is_its_own() else None
+        root = _root_of(held)
         try:
             return self.spare.lend(lambda: young(root, self._reactor.monotonic() - held.began))
         except OSError:
@@ -53,18 +55,21 @@ class Passes:
 
     def _look_at_all(self) -> None:
         asked, self._asked = self._asked, deque()
-        trees = {one.key.vm_id: one.pid if one.is_its_own() else None for one, _ in asked}
         try:
+            trees = {held.key.vm_id: _root_of(held) for held, _ in asked}
             seen = self.spare.lend(lambda: looks(trees))
-        except OSError:
+        except Exception as e:  # noqa: BLE001 - of no memory, say: their looks come again
+            if not isinstance(e, OSError):
+                _log.warning("procvm: a look at all processes failed: %r", e)
             seen = {}
         try:
             while asked:
                 held, then = asked.popleft()
                 then(seen.get(held.key.vm_id, _BLIND))
         finally:
-            for held, then in asked:  # one that fails costs the others nothing
-                self.soon(held, then)
+            if asked:  # one that fails costs the others nothing
+                self._asked.extendleft(reversed(asked))
+                self._reactor.post(self._look_at_all)
 
     def send(self, member: Member, number: int) -> None:
         """Send a signal to this very process; the next look finds again whom it did not reach."""
@@ -72,3 +77,10 @@ class Passes:
             self.spare.lend(lambda: send(member, number))
         except OSError:
             pass
+
+
+def _root_of(held: Held) -> int | None:
+    try:
+        return held.pid if held.is_its_own() else None
+    except OSError:  # somebody has closed its handle
+        return None
