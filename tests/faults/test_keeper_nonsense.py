@@ -22,7 +22,6 @@ from procvm.backends.subprocess.keeper import _words as words
 
 TREE = ["sh", "-c", "setsid env -i sleep 1000 & sleep 1000 & echo up; sleep 1000"]
 PIDFD_GETFD = 438
-SO_SNDBUFFORCE = 32
 
 NONSENSE: dict[str, bytes] = {
     "a byte": b"\0",
@@ -68,7 +67,7 @@ def say(pid: int, data: bytes) -> None:
     if fd < 0:
         pytest.skip("another process's descriptor is not to be had here")
     with socket.socket(fileno=fd) as theirs:
-        theirs.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 1 << 20)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)  # as far as it may
         theirs.send(data)
 
 

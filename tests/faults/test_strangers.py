@@ -27,7 +27,8 @@ from procvm import (
     probes,
 )  # fmt: skip
 from procvm.backends.base import Plan
-from procvm.backends.subprocess.probing import Strangers
+from procvm.backends.subprocess import _members
+from procvm.backends.subprocess.probing import Strangers, _sockets
 from procvm.backends.subprocess.probing._strangers import Neighbours
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="whose a socket is, /proc tells")
@@ -166,6 +167,23 @@ def test_a_program_whose_port_is_taken_was_never_ready(manager: VMManager, tmp_p
                 allocated.result(30)
         assert told(one) in caught.value.why
     assert manager.list() == []
+
+
+def test_of_one_that_ends_an_unprivileged_host_sees_no_more_and_knows_it(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is about to end belongs to root, as proc(5) says, and serves nobody any more."""
+
+    def refused(_: str) -> list[str]:
+        raise PermissionError
+
+    own = _members.stat_of(os.getpid())
+    assert own is not None
+    monkeypatch.setattr(os, "listdir", refused)
+    with pytest.raises(PermissionError):
+        _sockets.sockets_of(os.getpid())  # it runs, and may not be looked at
+    monkeypatch.setattr(_members, "stat_of", lambda _: own._replace(flags=own.flags | 0x4))
+    assert _sockets.sockets_of(os.getpid()) == set()
 
 
 class Beside:

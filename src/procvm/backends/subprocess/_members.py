@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 
 __all__ = [
     "DEAD", "HAS_PROC", "MARKER", "Look", "Member", "environ_of", "family_of", "handle_of",
-    "is_stopped", "looks", "members", "must_be_looked_at", "program_of", "send", "start_of",
-    "stat_of", "stats", "young",
+    "is_ending", "is_stopped", "looks", "members", "must_be_looked_at", "program_of", "send",
+    "start_of", "stat_of", "stats", "young",
 ]  # fmt: skip
 
 MARKER = "PROCVM_VM"
@@ -68,6 +68,12 @@ def stat_of(pid: int) -> _Stat | None:
         pid, command, words[0], int(words[1]), int(words[2]), int(words[3]), int(words[6]),
         int(words[19]), int(words[47]), int(words[48]),
     )  # fmt: skip
+
+
+def is_ending(pid: int) -> bool:
+    """Tell whether it has ended, or is about to: a stranger to all but root from there on."""
+    stat = stat_of(pid)
+    return stat is None or stat.state in DEAD or bool(stat.flags & _EXITING)
 
 
 def environ_of(pid: int) -> bytes | None:

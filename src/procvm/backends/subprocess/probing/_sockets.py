@@ -7,6 +7,8 @@ import socket
 import struct
 from collections.abc import Iterator
 
+from .._members import is_ending
+
 __all__ = ["holders_of", "is_at_work", "listening", "network_of", "sockets_of"]
 
 _SOCK_DIAG, _BY_FAMILY, _DUMP, _DONE, _ERROR = 4, 20, 0x301, 3, 2  # of the kernel's netlink.h
@@ -110,9 +112,9 @@ def sockets_of(pid: int) -> set[int]:
     except (FileNotFoundError, ProcessLookupError):
         return set()
     except PermissionError:
-        if network_of(pid):
+        if not is_ending(pid):
             raise
-        return set()  # it has ended and nobody has collected it: it holds nothing
+        return set()  # or will in a moment: what it is about to close serves nobody
     for name in names:
         try:
             kind, _, inode = os.readlink(f"{folder}/{name}").partition(":[")  # noqa: PTH115 - text

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ....probes import Http, Log, Notify, Probe, Tcp, Unix
 from ...base import Plan
-from .._members import stat_of
+from .._members import is_ending, stat_of
 from ._sockets import holders_of, is_at_work, listening, network_of, sockets_of
 from ._tries import Answer
 
@@ -80,7 +80,7 @@ class Strangers:
             if main is not None and sockets_of(main) & now:
                 return answer  # as with most, and no more is to be looked at
             networks = {pid: network_of(pid) for pid in self._tree.pids()}
-            alive = [pid for pid, network in networks.items() if network]
+            alive = [pid for pid, network in networks.items() if network and not is_ending(pid)]
             if not alive:
                 return False, self._words  # it has ended: no answer was its own
             if {networks[pid] for pid in alive} != {network_of(os.getpid())}:
