@@ -39,7 +39,8 @@ class Probe:
     """What every probe has.
 
     Attributes:
-        interval: Seconds between two tries while a VM is running.
+        interval: Seconds between two tries while a VM is running. As ``ready`` it is asked every
+            few milliseconds at first, and ten times a second in the end.
         timeout: As ``ready`` the whole wait, 30 s when None; as ``alive`` one try, 1 s when None.
         failures: How many failures in a row make a VM unhealthy.
     """

@@ -198,11 +198,23 @@ def _function(probe: Any, attribute: Any, value: Any) -> None:
     if inspect.iscoroutinefunction(value):
         why = "is a coroutine function, which a probe's thread cannot await: pass a plain one"
         raise ConfigError("function", value, why)
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # some that are written in C tell none
+        signature = inspect.Signature()
+    try:
+        signature.bind()
+    except TypeError as e:
+        why = f"must be callable without arguments: {e}"
+        raise ConfigError("function", value, why) from None
 
 
 @attrs.frozen(kw_only=True)
 class Call(Probe):
-    """Passes when a function returns something true; an exception is a failure with its text."""
+    """Passes when a function returns something true; an exception is a failure with its text.
+
+    It may return a pair as well, of whether it passes and a text that is shown as the reason.
+    """
 
     kind = "call"
     function: Callable[[], Any] = attrs.field(validator=_function)
@@ -246,7 +258,8 @@ class AnyOf(Probe):
 def tcp(port: int, host: str = "127.0.0.1", **options: Unpack[Options]) -> Tcp:
     """Pass when a TCP connection to ``host:port`` is accepted.
 
-    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    ``options`` are what every Probe has: ``timeout`` in seconds, and for ``alive`` ``interval`` in
+    seconds and ``failures``.
     """
     return Tcp(port=port, host=host, **options)
 
@@ -256,7 +269,8 @@ def http(
 ) -> Http:
     """Pass when a GET of ``url`` is answered with a status among ``status``.
 
-    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    ``options`` are what every Probe has: ``timeout`` in seconds, and for ``alive`` ``interval`` in
+    seconds and ``failures``.
     """
     return Http(url=url, status=status, **options)
 
@@ -264,7 +278,8 @@ def http(
 def unix(path: str | os.PathLike[str], **options: Unpack[Options]) -> Unix:
     """Pass when the Unix socket at ``path``, relative to where the VM runs, accepts a connection.
 
-    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    ``options`` are what every Probe has: ``timeout`` in seconds, and for ``alive`` ``interval`` in
+    seconds and ``failures``.
     """
     return Unix(path=path, **options)
 
@@ -272,7 +287,8 @@ def unix(path: str | os.PathLike[str], **options: Unpack[Options]) -> Unix:
 def file(path: str | os.PathLike[str], **options: Unpack[Options]) -> File:
     """Pass when a file exists at ``path``, relative to the directory where the VM runs.
 
-    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    ``options`` are what every Probe has: ``timeout`` in seconds, and for ``alive`` ``interval`` in
+    seconds and ``failures``.
     """
     return File(path=path, **options)
 
@@ -282,7 +298,8 @@ def log(pattern: str, **options: Unpack[Options]) -> Log:
 
     What the program keeps in a buffer is not seen: Python's ``print`` into a pipe, without ``-u``.
 
-    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    ``options`` are what every Probe has: ``timeout`` in seconds, and for ``alive`` ``interval`` in
+    seconds and ``failures``.
     """
     return Log(pattern=pattern, **options)
 
@@ -290,7 +307,8 @@ def log(pattern: str, **options: Unpack[Options]) -> Log:
 def notify(**options: Unpack[Options]) -> Notify:
     """Pass when the program says READY=1 on its NOTIFY_SOCKET.
 
-    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    ``options`` are what every Probe has: ``timeout`` in seconds, and for ``alive`` ``interval`` in
+    seconds and ``failures``.
     """
     return Notify(**options)
 
@@ -298,7 +316,8 @@ def notify(**options: Unpack[Options]) -> Notify:
 def command(argv: Sequence[str | os.PathLike[str]], **options: Unpack[Options]) -> Command:
     """Pass when ``argv`` runs and ends with code 0.
 
-    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    ``options`` are what every Probe has: ``timeout`` in seconds, and for ``alive`` ``interval`` in
+    seconds and ``failures``.
     """
     return Command(argv=argv, **options)
 
@@ -306,7 +325,10 @@ def command(argv: Sequence[str | os.PathLike[str]], **options: Unpack[Options]) 
 def call(function: Callable[[], Any], **options: Unpack[Options]) -> Call:
     """Pass when ``function()``, called in a thread, returns something true.
 
-    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    Or a pair, of whether it passes and a text: ``(False, "no leader yet")``.
+
+    ``options`` are what every Probe has: ``timeout`` in seconds, and for ``alive`` ``interval`` in
+    seconds and ``failures``.
     """
     return Call(function=function, **options)
 
@@ -314,7 +336,8 @@ def call(function: Callable[[], Any], **options: Unpack[Options]) -> Call:
 def all_of(*several: Probe, **options: Unpack[Options]) -> AllOf:
     """Pass when all of several probes pass.
 
-    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    ``options`` are what every Probe has: ``timeout`` in seconds, and for ``alive`` ``interval`` in
+    seconds and ``failures``.
     """
     return AllOf(probes=several, **options)
 
@@ -322,6 +345,7 @@ def all_of(*several: Probe, **options: Unpack[Options]) -> AllOf:
 def any_of(*several: Probe, **options: Unpack[Options]) -> AnyOf:
     """Pass when any of several probes passes.
 
-    ``options`` are what every Probe has: ``interval`` and ``timeout`` in seconds, ``failures``.
+    ``options`` are what every Probe has: ``timeout`` in seconds, and for ``alive`` ``interval`` in
+    seconds and ``failures``.
     """
     return AnyOf(probes=several, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,15 +104,34 @@ def test_what_is_no_probe_has_a_way_out() -> None:
     assert "probes.call makes one" in refused("ready", VMConfig, "x", "x", ready=len).why
 
 
+def test_a_function_that_cannot_be_called_is_refused_at_once() -> None:
+    for maker in (lambda vm: vm, lambda one, two: one is two):
+        assert "without arguments" in refused("function", probes.call, maker).why
+    for right in (list, lambda *more: more, lambda one=1: one, time.monotonic):
+        probes.call(right)
+
+
+def test_what_was_meant_as_another_argument_says_so() -> None:
+    assert "file='web.log'" in refused("keep", LogPolicy, "web.log").why
+    with pytest.raises(TypeError):
+        RestartPolicy("on-failure", 3)  # type: ignore[call-arg] # three restarts were meant
+
+
 def test_a_word_that_only_a_shell_knows_is_told_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for text in ("echo a | wc", "cd /tmp && ls", "serve > log 2>&1", "serve &"):
+    for text in (
+        "echo a | wc", "cd /tmp && ls", "serve > log 2>&1", "serve &", "serve >>log", "sort <in",
+        "serve 2>/dev/null", "echo a; ls", "cat ~/notes",
+    ):  # fmt: skip
         caplog.clear()
         assert VMConfig("x", text).command == tuple(shlex.split(text))
         assert "only a shell knows it" in caplog.text
     caplog.clear()
-    for plain in ("echo '|' \"&&\" \\;", "echo a|b", ["echo", "|"], "it\\'s"):
+    for plain in (
+        "echo '|' \"&&\" \\;", "find -exec ls {} \\;", "echo '>x' \"<y\" 'a;'",
+        "echo a|b", ["echo", "|"], "it\\'s",
+    ):  # fmt: skip
         VMConfig("x", plain)
     assert caplog.text == ""
 

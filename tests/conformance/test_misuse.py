@@ -19,6 +19,7 @@ from procvm import (
     FakeBackend,
     FakeProgram,
     HealthReport,
+    ManagerClosedError,
     ProgramNotFoundError,
     StartError,
     StopPolicy,
@@ -88,6 +89,8 @@ def test_nobody_awaits_a_coroutine_function(manager: VMManager) -> None:
     vm = manager.allocate(VMConfig("x", LONG))
     with pytest.raises(ConfigError, match=r"until=.*coroutine function"):
         manager.wait(vm, later, timeout=60)  # type: ignore[arg-type] # the mistake
+    with pytest.raises(ConfigError, match=r"until=.*must be callable with a VM alone"):
+        manager.wait(vm, lambda: True, timeout=60)  # type: ignore[arg-type, misc] # the mistake
     with pytest.raises(ConfigError, match=r"until=.*returned a coroutine"):
         manager.wait(vm, lambda vm: later(vm), timeout=60)  # type: ignore[arg-type, return-value] # noqa: PLW0108 - the mistake
     with pytest.raises(ConfigError, match=r"callback=.*coroutine function.*events\(\)"):
@@ -436,3 +439,21 @@ def test_a_wait_that_nothing_can_end_has_the_exit_and_the_last_words(manager: VM
         assert str(error).endswith("\nIts last output:\n  stderr: no table")
         with contextlib.suppress(VMNotFoundError):
             manager.remove(vm)
+
+
+def test_a_closed_manager_is_not_entered() -> None:
+    manager = VMManager(FakeBackend())
+    with manager:
+        pass
+    with pytest.raises(ManagerClosedError, match="the manager is closed"), manager:
+        pass
+
+    async def again() -> None:
+        closed = AsyncVMManager(FakeBackend())
+        async with closed:
+            pass
+        with pytest.raises(ManagerClosedError, match="the manager is closed"):
+            async with closed:
+                pass
+
+    asyncio.run(again())

@@ -404,3 +404,16 @@ def test_21_a_notify_probe_without_descriptors_fails_alone(containment: str) -> 
         timeout=100, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_what_takes_long_to_ask_as_ready_is_asked_less_often(manager: VMManager) -> None:
+    asked: list[float] = []
+
+    def costly() -> bool:
+        asked.append(time.monotonic())
+        time.sleep(0.02)
+        return False
+
+    with pytest.raises(ReadyTimeoutError):
+        manager.allocate(VMConfig("x", LONG, ready=probes.call(costly, timeout=1)))
+    assert 1 < len(asked) < 14  # a try of 20 ms and a rest of 80

@@ -252,6 +252,11 @@ def test_commands_and_functions_are_asked(manager: VMManager) -> None:
     failing = probes.call(lambda: 1 / 0, timeout=0.2)
     with pytest.raises(ReadyTimeoutError, match="ZeroDivisionError"):
         manager.allocate(VMConfig("y", LONG, ready=failing))
+    telling = probes.call(lambda: (False, "no leader yet"), timeout=0.2)
+    with pytest.raises(ReadyTimeoutError, match="its probe said last: no leader yet"):
+        manager.allocate(VMConfig("y", LONG, ready=telling))
+    vm = manager.allocate(VMConfig("z", LONG, ready=probes.call(lambda: (True, "I lead"))))
+    assert vm.reason == "ready: I lead"
 
 
 def test_a_liveness_probe_turns_it_unhealthy(manager: VMManager, tmp_path: Path) -> None:

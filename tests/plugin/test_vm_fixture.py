@@ -149,3 +149,5 @@ def test_a_scope_that_is_none_and_a_function_of_nothing_are_named() -> None:
         vm_fixture("web", VMConfig("web", "true"), scope="sessions")  # type: ignore[arg-type] # refused
     with pytest.raises(ConfigError, match=r"config=.*pytest's request"):
         vm_fixture("web", lambda: VMConfig("web", "true"))  # type: ignore[arg-type, misc] # the same
+    with pytest.raises(ConfigError, match=r"config='sleep 10'.*must be a VMConfig"):
+        vm_fixture("web", "sleep 10")  # type: ignore[arg-type] # the same

@@ -73,12 +73,12 @@ class RestartPolicy:
     when: Literal["never", "on-failure", "always"] = attrs.field(
         default="on-failure", validator=_one_of(*_WHENS)
     )
-    initial: float = attrs.field(default=0.1, validator=not_negative)
-    factor: float = attrs.field(default=2.0, validator=not_negative)
-    maximum: float = attrs.field(default=30.0, validator=not_negative)
-    jitter: float = attrs.field(default=0.1, validator=not_negative)
-    limit: int | None = attrs.field(default=5, validator=_whole(0, optional=True))
-    within: float = attrs.field(default=60.0, validator=not_negative)
+    initial: float = attrs.field(default=0.1, validator=not_negative, kw_only=True)
+    factor: float = attrs.field(default=2.0, validator=not_negative, kw_only=True)
+    maximum: float = attrs.field(default=30.0, validator=not_negative, kw_only=True)
+    jitter: float = attrs.field(default=0.1, validator=not_negative, kw_only=True)
+    limit: int | None = attrs.field(default=5, validator=_whole(0, optional=True), kw_only=True)
+    within: float = attrs.field(default=60.0, validator=not_negative, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         """Refuse what can never take effect."""
@@ -196,6 +196,13 @@ def _log_file(given: str | os.PathLike[str] | None) -> str | None:
     return text
 
 
+def _keep(policy: Any, attribute: Any, value: Any) -> None:
+    if isinstance(value, (str, os.PathLike)):
+        why = f"must be a whole number of bytes; a file is file={os.fspath(value)!r}"
+        raise ConfigError("keep", value, why)
+    _whole(0)(policy, attribute, value)
+
+
 @attrs.frozen
 class LogPolicy:
     """What is kept of a program's output.
@@ -210,7 +217,7 @@ class LogPolicy:
         backups: How many rotated files are kept.
     """
 
-    keep: int = attrs.field(default=2**20, validator=_whole(0))
+    keep: int = attrs.field(default=2**20, validator=_keep)
     file: str | None = attrs.field(default=None, converter=_log_file)
     rotate: int = attrs.field(default=10 * 2**20, validator=_whole(0))
     backups: int = attrs.field(default=3, validator=_whole(0))

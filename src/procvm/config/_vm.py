@@ -26,6 +26,7 @@ _NO_USER = 2**32 - 1  # chown(2) and setreuid(2) take it for "leave it"
 _ID = re.compile(r"[0-9a-f]{32}")
 _SHOWN = 200
 _OPERATORS = frozenset(["|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1", "&>"])
+_REDIRECTIONS = (">", "<", "1>", "2>", "&>", "~/")
 _log = logging.getLogger("procvm")
 
 
@@ -96,7 +97,7 @@ def _command(given: str | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
             words: Sequence[Any] = shlex.split(value)
         except ValueError as e:
             raise ConfigError("command", value[:_SHOWN], f"cannot be split: {e}") from e
-        if not _OPERATORS.isdisjoint(words):  # quoted or not: a second look costs as much again
+        if any(map(_is_of_shell, words)):  # quoted or not: a second look costs as much again
             _warn_of_shell(value)
     elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         words = value
@@ -110,11 +111,16 @@ def _command(given: str | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
     return texts
 
 
+def _is_of_shell(word: str) -> bool:
+    is_end = word.endswith(";") and not word.endswith("\\;")
+    return word in _OPERATORS or word.startswith(_REDIRECTIONS) or is_end
+
+
 def _warn_of_shell(text: str) -> None:
     """Say so where a text has a word that only a shell would understand, and does not quote it."""
     with contextlib.suppress(ValueError):
         for word in shlex.split(text, posix=False):  # which leaves the quotes
-            if word in _OPERATORS:
+            if _is_of_shell(word):
                 why = "is passed on as it is: only a shell knows it, ['sh', '-c', text] say"
                 _log.warning("command=%.200r: its word %r %s", text, word, why)
                 return

@@ -53,6 +53,7 @@ class AsyncVMManager:
         return self._core.backend
 
     async def __aenter__(self) -> Self:
+        self._core.check("async with")
         return self
 
     async def __aexit__(

@@ -60,6 +60,7 @@ class VMManager:
         return self._core.backend
 
     def __enter__(self) -> Self:
+        self._core.check("with")
         return self
 
     def __exit__(
@@ -296,8 +297,9 @@ class VMManager:
 
         It begins with the first step; VMNotFoundError, there: there is no such VM. A reader that
         is slower than its program misses what ``log.keep`` has no room for, and what is older
-        than the previous generation: the iterator's ``lost`` counts the bytes. In virtual time it
-        moves time, and ends also where nothing could ever come, the VM running or not.
+        than the previous generation: the iterator's ``lost`` counts the bytes. A line comes when
+        it is whole, or its program has ended; ``logs`` shows also one that is not. In virtual
+        time it moves time, and ends also where nothing could ever come, the VM running or not.
         """
         return LineIterator(self, self._core, vm)
 

@@ -64,6 +64,7 @@ class Wanted:
                 raise ConfigError("until", one, words)
             if callable(one):
                 plain("until", one, "it must answer at once")
+                takes_one("until", one, "a VM")
         self._states = {VMState(one): True for one in until if isinstance(one, str)}
         self._tests = [one for one in until if not isinstance(one, str)]
 

@@ -37,7 +37,8 @@ def vm_fixture(
         scope: How long it lives, as in ``pytest.fixture``; under xdist in each worker.
 
     Raises:
-        ConfigError: ``scope`` is none, or ``config`` a function that takes no request.
+        ConfigError: ``scope`` is none, or ``config`` neither a configuration nor a function that
+            takes the request.
     """
     _check(config, scope)
     import pytest  # noqa: PLC0415 - only tests have it
@@ -68,6 +69,9 @@ def _check(config: Any, scope: str) -> None:
         except TypeError:
             why = "must take one argument, pytest's request: lambda request: VMConfig(...)"
             raise ConfigError("config", config, why) from None
+    elif not isinstance(config, (VMConfig, Mapping)):
+        why = "must be a VMConfig, a mapping, or a function of pytest's request that returns one"
+        raise ConfigError("config", config, why)
 
 
 def _started(config: Any, request: Any, manager: VMManager) -> Iterator[VM]:

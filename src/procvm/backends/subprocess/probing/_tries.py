@@ -9,6 +9,7 @@ import socket
 from ....errors import shortened
 from ....probes import Call, File, Http, Probe, Tcp, Unix
 from ...base import Plan
+from ._words import one_line
 
 __all__ = ["Answer", "try_once"]
 
@@ -33,6 +34,8 @@ def try_once(probe: Probe, plan: Plan, seconds: float) -> Answer:
             if inspect.iscoroutine(told):
                 told.close()  # else Python warns that nobody awaited it
                 return False, "the function returned a coroutine, which nothing awaits here"
+            if isinstance(told, tuple) and tuple(map(type, told)) == (bool, str):
+                return told[0], one_line(told[1])
             return bool(told), f"the function returned {shortened(told)}"
     except BaseException as e:  # noqa: BLE001 - whatever went wrong, sys.exit too, is the answer
         return False, _said(e)

@@ -19,6 +19,7 @@ __all__ = ["Ask", "Watcher", "leaves_of"]
 
 Ask = Callable[[Probe, float, threading.Event], Answer]
 _FIRST, _SLOWEST, _SHARE = 0.001, 0.1, 0.01  # half of what a wait may add: a try takes time too
+_REST = 4  # times what a try took: a command started again and again would be all that runs
 _ONE_TRY = 5.0  # of a connection: a packet may have been lost
 _NO_THREAD = 0.1
 
@@ -126,12 +127,14 @@ class Watcher:
         seconds = whole if isinstance(probe, Command) else min(_ONE_TRY, whole)
         passed, told = False, ""
         while not passed and not self._stopped.is_set():
+            asked = time.monotonic()
             passed, words = self._ask(probe, seconds, self._stopped)
             if passed or words != told:  # else the loop would be woken for nothing
                 told = words
                 self._reactor.post(partial(self._tried, probe, passed=passed, words=words))
             if not passed:
-                pause = max(_FIRST, _SHARE * (time.monotonic() - began))
+                now = time.monotonic()
+                pause = max(_FIRST, _SHARE * (now - began), _REST * (now - asked))
                 self._stopped.wait(min(pause, _SLOWEST))
 
     def _tried(self, probe: Probe, *, passed: bool, words: str) -> None:
