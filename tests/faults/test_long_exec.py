@@ -79,9 +79,7 @@ def test_39_others_that_exec_all_the_time_keep_nobody_waiting(
     psutil.wait_procs([daemon])
     numbers = iter(range(10_000, 1_000_000))
 
-    def looks(
-        trees: dict[str, int | None], some: range | None = None
-    ) -> dict[str, _members.Look]:
+    def looks(trees: dict[str, int | None], some: range | None = None) -> dict[str, _members.Look]:
         new = frozenset({(next(numbers), 1)})
         return {
             vm_id: look._replace(is_sure=False, in_exec=new)

@@ -72,9 +72,7 @@ def child_of(held: Held) -> int:
     return int(held.process.stdout.readline())
 
 
-def test_who_looks_in_one_turn_looks_in_one_pass(
-    counted: list[int], three: list[Held]
-) -> None:
+def test_who_looks_in_one_turn_looks_in_one_pass(counted: list[int], three: list[Held]) -> None:
     loop, told = PlayedLoop(), dict[int, list[int]]()
     passes = _passes.Passes(loop)  # type: ignore[arg-type] # what it needs of one
     for held in three:

@@ -170,7 +170,7 @@ def test_a_program_whose_port_is_taken_was_never_ready(manager: VMManager, tmp_p
 
 
 def test_of_one_that_ends_an_unprivileged_host_sees_no_more_and_knows_it(
-    monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is about to end belongs to root, as proc(5) says, and serves nobody any more."""
 
