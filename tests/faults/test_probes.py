@@ -88,10 +88,22 @@ def test_a_liveness_command_is_killed_at_its_time(manager: VMManager, tmp_path: 
     assert [pid for pid in map(int, pids.read_text().split()) if is_alive(pid)] == []
 
 
-def test_what_a_command_said_last_is_told(manager: VMManager) -> None:
-    command = ["sh", "-c", "echo first; echo no connection >&2; exit 3"]
-    said = words_of_failure(manager, probes.command(command, timeout=3.0))
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo first; echo no connection >&2; exit 3",
+        "echo no connection >&2; echo bye; exit 3",
+        "echo no connection; exit 3",
+    ],
+)
+def test_what_a_command_said_last_is_told(manager: VMManager, script: str) -> None:
+    said = words_of_failure(manager, probes.command(["sh", "-c", script], timeout=3.0))
     assert said == "sh exited with code 3: no connection"
+
+
+def test_what_a_command_that_passes_said_is_told(manager: VMManager) -> None:
+    ready = probes.command(["sh", "-c", "echo a warning >&2; echo accepting; echo more >&2"])
+    assert manager.allocate(VMConfig("x", LONG, ready=ready)).reason.endswith("code 0: accepting")
 
 
 def test_a_command_that_is_not_there_is_told(manager: VMManager) -> None:

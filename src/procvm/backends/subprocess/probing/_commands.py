@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -33,11 +32,22 @@ class _Run:
         self.told = threading.Event()
         self.gone = threading.Event()
         self.answer: Answer | None = None
-        self.tail: deque[bytes] = deque(maxlen=8)
+        self.tails = {"stdout": b"", "stderr": b""}
         self.pipes = Pipes(loop, self._got)
 
-    def _got(self, _: str, data: bytes) -> None:
-        self.tail.append(data[-_KEPT:])
+    def _got(self, stream: str, data: bytes) -> None:
+        self.tails[stream] = (self.tails[stream] + data[-_KEPT:])[-_KEPT:]
+
+    def last_words(self, *, passed: bool) -> str:
+        """Return the last line of stderr where it failed, else of stdout; if none, the other's.
+
+        Which of two pipes was written last nobody can tell.
+        """
+        for stream in ("stdout", "stderr") if passed else ("stderr", "stdout"):
+            lines = self.tails[stream].decode("utf-8", "replace").strip().splitlines()
+            if lines:
+                return lines[-1]
+        return ""
 
     def tell(self, passed: bool, words: str) -> None:  # noqa: FBT001 - an answer
         if self.answer is None:
@@ -137,8 +147,8 @@ class Commands:
 
     def _exited(self, key: Key, code: int | None, signal: int | None, *, tree_gone: bool) -> None:
         run = self._runs[key]
-        lines = b"".join(run.tail)[-_KEPT:].decode("utf-8", "replace").strip().splitlines()
-        said = f": {lines[-1]}" if lines else ""
+        words = run.last_words(passed=code == 0)
+        said = f": {words}" if words else ""
         run.tell(code == 0, f"{run.plan.config.command[0]} {Exit(code, signal, 0.0)}{said}")
         if tree_gone:
             self._end(key)
