@@ -180,9 +180,7 @@ def looks(
     found = stats(some)
     begins = {vm_id: 0 if with_roots else _start_in(found, root) for vm_id, root in trees.items()}
     tops, hidden, amid = _tops(trees, found, min(begins.values(), default=0))
-    born: dict[int, list[int]] = {}
-    for stat in found.values():
-        born.setdefault(stat.parent, []).append(stat.pid)
+    born = _children_in(found)
     is_still = last == _last_number()
     told = {}
     for vm_id, root in trees.items():
@@ -276,11 +274,15 @@ def family_of(tops: set[int]) -> tuple[int, ...]:
     if not HAS_PROC:
         return tuple(tops)  # psutil finds what is below them
     found = stats()
+    family = _with_descendants(tops, _children_in(found))
+    return tuple(pid for pid in family if pid in found and found[pid].state not in DEAD)
+
+
+def _children_in(found: Mapping[int, _Stat]) -> dict[int, list[int]]:
     born: dict[int, list[int]] = {}
     for stat in found.values():
         born.setdefault(stat.parent, []).append(stat.pid)
-    family = _with_descendants(tops, born)
-    return tuple(pid for pid in family if pid in found and found[pid].state not in DEAD)
+    return born
 
 
 def _with_descendants(tops: set[int], born: Mapping[int, list[int]]) -> set[int]:
