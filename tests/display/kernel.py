@@ -26,7 +26,8 @@ def tell(*_):
         pipe.write("here")
 
 def tell_when_blocked(*_):
-    while sys._current_frames()[threading.main_thread().ident].f_code.co_name != "_acquire":
+    main = threading.main_thread().ident
+    while not sys._current_frames()[main].f_code.co_qualname.endswith("Bell.wait"):
         time.sleep(0.001)
     tell()
 

@@ -132,7 +132,7 @@ heard, main, calls = [], threading.main_thread().ident, threading.Semaphore(0)
 def interrupt():
     for _ in range(2):
         calls.acquire()
-        while sys._current_frames()[main].f_code.co_name != "_acquire":  # it waits
+        while not sys._current_frames()[main].f_code.co_qualname.endswith("Bell.wait"):
             time.sleep(0.001)
         signal.pthread_kill(main, signal.SIGINT)
 threading.Thread(target=interrupt, daemon=True).start()

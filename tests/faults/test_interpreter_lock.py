@@ -41,7 +41,7 @@ def look(frame, event, call):
 
 threading.setprofile(look)
 from procvm import SubprocessBackend, VMConfig, VMManager
-WAITS = {"epoll.poll", "lock.acquire"}
+WAITS = {"epoll.poll", "poll.poll", "lock.acquire"}
 least = {}
 with VMManager(SubprocessBackend("tree")) as manager:
     folders = "/nowhere:" * 20 + os.path.dirname(shutil.which("sleep")) + ":" + os.environ["PATH"]

@@ -82,7 +82,7 @@ import signal, sys, threading, time
 from procvm import VMConfig, VMManager
 main = threading.main_thread().ident
 def interrupt():
-    while sys._current_frames()[main].f_code.co_name != "_acquire":  # it waits
+    while not sys._current_frames()[main].f_code.co_qualname.endswith("Bell.wait"):
         time.sleep(0.001)
     # Its handler runs in the main thread, but nothing ends what that thread blocks in.
     signal.raise_signal(signal.SIGINT)

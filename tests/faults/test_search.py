@@ -99,8 +99,8 @@ def test_what_was_found_is_not_remembered_for_ever(tmp_path: Path) -> None:
     put(tmp_path, "tool", "program")
     reaches = _existing.Reaches()
     for number in range(3000):
-        files = [f"/{number}/tool", f"{tmp_path}/tool"]
-        assert reaches.worth_a_look(files) == tuple(files)
+        files = (f"/{number}/tool", f"{tmp_path}/tool")
+        assert reaches.worth_a_look(files) == files
         reaches.found(files[1], files)
         assert len(reaches._reaches) <= 1000
     assert reaches.worth_a_look(files) == (f"{tmp_path}/tool",)
@@ -110,7 +110,7 @@ def test_a_letter_with_a_bracket_in_its_bytes_is_no_pattern(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "fsencode", lambda text: text.encode("shift-jis"))
-    files = [f"{tmp_path}/ゼゾ/tool", f"{tmp_path}/tool"]  # in Shift JIS "[" and "]" are in it
+    files = (f"{tmp_path}/ゼゾ/tool", f"{tmp_path}/tool")  # in Shift JIS "[" and "]" are in it
     asked = recorded(monkeypatch)
     assert _existing.existing(files) == files
     assert asked == []

@@ -33,7 +33,7 @@ from ._resolve import renewed, resolve
 from ._routes import Routes
 from ._running import Running, RunningTrees
 from ._usage import UsageMeter
-from ._waiter import LockWaiter
+from ._waiter import BellWaiter
 from .probing import Commands, NotifySocket, Strangers, Watcher, leaves_of, try_once
 
 __all__ = ["SubprocessBackend"]
@@ -115,12 +115,12 @@ class SubprocessBackend(Backend):
     def waiter(self) -> Waiter:
         """See Backend."""
         ensure_room()
-        return LockWaiter()
+        return self._reactor.waiter()
 
     def block(self, waiter: Waiter, timeout: float | None) -> bool:
         """See Backend."""
         __tracebackhide__ = True
-        assert isinstance(waiter, LockWaiter)  # noqa: S101 - made just above
+        assert isinstance(waiter, BellWaiter)  # noqa: S101 - made just above
         return waiter.wait(timeout)
 
     def call_later(self, delay: float, call: Callable[[], None]) -> Timer:

@@ -3,9 +3,10 @@
 CPython gives its lock away around each system call. Beside a thread that computes it comes back
 at once when the call was shorter than that thread's waking, else after a switch interval of 5 ms:
 each call of a verb is a chance to lose as much. Where ctypes is to be had they are made without
-giving the lock away: none of them blocks, and the longest copies a message. Reading a pipe is none
-of them: whoever is writing into it holds its mutex for as long as that takes, O_NONBLOCK or not
-(splice(2) from a slow file, say). To ask whether there is anything to read takes no mutex.
+giving the lock away: none of them blocks, and the longest copies a message. Reading a program's
+pipe is none of them: whoever is writing into it holds its mutex for as long as that takes,
+O_NONBLOCK or not (splice(2) from a slow file, say). To ask whether there is anything to read takes
+no mutex.
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ class Calls(Protocol):
 
     def wake(self, event: int) -> None:
         """Add one to an eventfd that does not block."""
+
+    def ring(self, fd: int) -> None:
+        """Write a byte into a pipe of our own, which is empty."""
+
+    def hush(self, fd: int) -> bool:
+        """Read that byte; False: it has not come yet."""
 
     def watch(self, epoll: select.epoll, fd: int) -> None:
         """Begin to watch for input."""
@@ -83,6 +90,15 @@ class OrdinaryCalls:
 
     def wake(self, event: int) -> None:
         os.eventfd_write(event, 1)
+
+    def ring(self, fd: int) -> None:
+        os.write(fd, b"!")
+
+    def hush(self, fd: int) -> bool:
+        try:
+            return bool(os.read(fd, 1))
+        except BlockingIOError:
+            return False
 
     def watch(self, epoll: select.epoll, fd: int) -> None:
         epoll.register(fd, select.EPOLLIN)

@@ -7,6 +7,7 @@ thread that computes may keep the lock for a switch interval.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Sequence
 
@@ -27,31 +28,37 @@ class Reaches:
     def __init__(self) -> None:
         self._reaches: dict[tuple[str, ...], int] = {}
 
-    def worth_a_look(self, files: Sequence[str]) -> Sequence[str]:
+    def worth_a_look(self, files: tuple[str, ...]) -> tuple[str, ...]:
         """Return ``files`` without those that are known not to be there."""
-        reach = self._reaches.get(tuple(files), 0)
+        reach = self._reaches.get(files, 0)
         return (*existing(files[:reach]), *files[reach:])
 
-    def found(self, file: str, files: Sequence[str]) -> None:
+    def found(self, file: str, files: tuple[str, ...]) -> None:
         """Remember that ``file`` is the first of ``files`` that is there."""
         if file in files:
             if len(self._reaches) >= _MOST_REACHES:
                 self._reaches.clear()
-            self._reaches[tuple(files)] = files.index(file) + 1
+            self._reaches[files] = files.index(file) + 1
 
 
-def existing(files: Sequence[str]) -> Sequence[str]:
+def existing(files: tuple[str, ...]) -> Sequence[str]:
     """Return, in their order, at least those of ``files`` that are there; all, if not known."""
-    if len(files) < 2:  # noqa: PLR2004 - nothing to gain
-        return files
+    pattern = _pattern(files)
+    return (_glob(pattern) if pattern else ()) or files
+
+
+@functools.lru_cache(maxsize=128)
+def _pattern(files: tuple[str, ...]) -> bytes:
+    """Return what glob is asked; nothing where that cannot say it, or has nothing to gain."""
+    if len(files) < 2:  # noqa: PLR2004 - one is looked at as quickly by itself
+        return b""
     try:
         names = [os.fsencode(file) for file in files]
     except UnicodeError:  # no file can be called so, as the look at it tells
-        return files
+        return b""
     # Looked at as bytes, as glob does: in some locales a letter's second byte is a bracket.
-    if not _SPECIAL.isdisjoint(b"".join(names)):
-        return files
-    return _glob(b"{" + b",".join(names) + b"}") or files
+    is_plain = _SPECIAL.isdisjoint(b"".join(names))
+    return b"{" + b",".join(names) + b"}" if is_plain else b""
 
 
 def _by_libc() -> Callable[[bytes], list[str]]:

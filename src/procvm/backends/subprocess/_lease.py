@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 
 from ..base import Timer
+from ._bells import Bells
 from ._hub import KeeperHub
 from ._reactor import ReactorThread
 from ._readers import Readers
-from ._waiter import LockWaiter
+from ._waiter import BellWaiter
 
 __all__ = ["LoopLease", "forget_in_child"]
 
@@ -22,6 +23,7 @@ class _Shared:
         self.reactor = ReactorThread()
         self.hub = KeeperHub(self.reactor)
         self.readers = Readers(self.reactor)
+        self.bells = Bells(self.reactor)
         self.users: set[LoopLease] = set()
 
 
@@ -55,6 +57,11 @@ class LoopLease:
     def readers(self) -> Readers:
         """The threads for what may block, for whoever runs in the loop."""
         return (self._shared or self._joined()).readers
+
+    def waiter(self) -> BellWaiter:
+        """Return what a caller waits with."""
+        shared = self._shared
+        return BellWaiter(None if shared is None else shared.bells)
 
     @property
     def has_begun(self) -> bool:
@@ -97,7 +104,7 @@ class LoopLease:
         if shared is None or not shared.reactor.has_begun or shared.reactor.is_current:
             call()
             return
-        waiter = LockWaiter()
+        waiter = BellWaiter(shared.bells)
 
         def and_tell() -> None:
             try:
@@ -125,6 +132,7 @@ class LoopLease:
                 self._ending = shared
             shared = self._ending
         shared.readers.close()
+        shared.bells.close()
         shared.reactor.close()
 
 
@@ -135,4 +143,5 @@ def forget_in_child() -> None:
     shared, _now = _now, None
     if shared is not None:
         shared.hub.forget()
+        shared.bells.forget()
         shared.reactor.forget()

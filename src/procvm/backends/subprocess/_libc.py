@@ -48,12 +48,14 @@ def _int_call(name: str, *kinds: Any) -> Callable[..., int]:
 
 
 _write = _call("write", _INT, ctypes.c_char_p, _SIZE)
+_read = _call("read", _INT, _POINTER, _SIZE)
 _send = _call("send", _INT, ctypes.c_char_p, _SIZE, _INT)
 _recvmsg = _call("recvmsg", _INT, _POINTER, _INT)
 _close = _int_call("close", _INT)
 _epoll_ctl = _int_call("epoll_ctl", _INT, _INT, _INT, ctypes.c_char_p)
 _epoll_wait = _int_call("epoll_wait", _INT, _POINTER, _INT, _INT)
 _ONE = struct.pack("=Q", 1)
+_HUSHED = ctypes.create_string_buffer(1)
 
 
 class _Poll(ctypes.Structure):
@@ -143,6 +145,15 @@ class LibcCalls:
 
     def wake(self, event: int) -> None:
         _write(event, _ONE, len(_ONE))
+
+    def ring(self, fd: int) -> None:
+        _write(fd, b"!", 1)
+
+    def hush(self, fd: int) -> bool:
+        try:
+            return _read(fd, _HUSHED, 1) > 0
+        except BlockingIOError:
+            return False
 
     def watch(self, epoll: select.epoll, fd: int) -> None:
         _epoll_ctl(epoll.fileno(), _ADD, fd, _EVENT.pack(select.EPOLLIN, fd))

@@ -40,6 +40,7 @@ class ReactorThread:
 
     def __init__(self) -> None:
         self._calls: deque[Callable[[], None]] = deque()
+        self._last: deque[Callable[[], None]] = deque()
         self._timers: list[_Timer] = []
         self._ready: dict[int, Callable[[], object]] = {}
         self._stale: set[int] = set()
@@ -112,6 +113,17 @@ class ReactorThread:
         heapq.heappush(self._timers, timer)
         return timer
 
+    def call_first(self, call: Callable[[], None]) -> None:
+        """Run ``call`` in the loop when that begins, which this does not do."""
+        self._calls.append(call)
+
+    def call_last(self, call: Callable[[], None]) -> None:
+        """Loop: run ``call`` when the present one has returned, if possible right before a sleep.
+
+        For what wakes another thread: it wants the interpreter lock, and perhaps the processor.
+        """
+        self._last.append(call)
+
     def monotonic(self) -> float:
         """Return seconds that only grow."""
         return time.monotonic()
@@ -133,7 +145,9 @@ class ReactorThread:
                 for _ in range(len(self._calls)):  # what they post comes after the descriptors
                     self._perform(self._calls.popleft())
                 self._is_asleep = True
-                fds = poller.wait(self._patience())
+                patience = self._patience()
+                self._run_last()
+                fds = poller.wait(patience)
                 self._is_asleep = False
                 self._stale.clear()
                 for fd in fds:
@@ -145,6 +159,7 @@ class ReactorThread:
         finally:  # whoever posts to a loop that is no more is answered too
             self._is_over = True
             self._run_calls()
+            self._run_last()
 
     def _run_calls(self) -> None:
         """Run what came after the loop, in whose thread ever; one at a time."""
@@ -170,6 +185,14 @@ class ReactorThread:
                 self._perform(call)
 
     def _perform(self, call: Callable[[], object]) -> None:
+        self._run_last()  # of the call before
+        self._attempt(call)
+
+    def _run_last(self) -> None:
+        while self._last:
+            self._attempt(self._last.popleft())
+
+    def _attempt(self, call: Callable[[], object]) -> None:
         try:
             call()
         except BaseException:  # noqa: BLE001 - one bad call must not end the loop for all

@@ -102,8 +102,7 @@ def _look_up(plan: Plan) -> tuple[str, os.stat_result | None]:
     if "/" in word:
         return os.path.join(plan.directory, word), None  # noqa: PTH118 - an absolute word stays itself
     search = search_path_of(plan.config)
-    folders = (_DEFAULT_PATH if search is None else search).split(":")
-    files = [os.path.join(plan.directory, folder, word) for folder in folders]  # noqa: PTH118 - the same
+    files = _places(plan.directory, _DEFAULT_PATH if search is None else search, word)
     for file in _reaches.worth_a_look(files):
         try:
             found = os.stat(file)  # noqa: PTH116 - errors are wanted raw
@@ -118,6 +117,12 @@ def _look_up(plan: Plan) -> tuple[str, os.stat_result | None]:
             return file, None  # it may not be executed, and that is told
     why = f"no program {word[:200]!r} on the VM's own PATH{hint_of(word, plan.directory)}"
     raise start_error(ProgramNotFoundError, why, plan, path=word, number=errno.ENOENT)
+
+
+@functools.lru_cache(maxsize=128)
+def _places(directory: str, search: str, word: str) -> tuple[str, ...]:
+    """Return where it may be: names alone, and nothing of what is there."""
+    return tuple(os.path.join(directory, folder, word) for folder in search.split(":"))  # noqa: PTH118 - an absolute folder stays itself
 
 
 def _identity(found: os.stat_result) -> tuple[int, ...]:

@@ -1,62 +1,84 @@
-"""What a caller blocks on: a bare lock, the cheapest hand-over between two threads."""
+"""What a caller blocks on."""
 
 from __future__ import annotations
 
 import threading
 import time
 
-__all__ = ["LockWaiter"]
+from ._bells import Bell, Bells, LockBell
+
+__all__ = ["BellWaiter"]
 
 _FIRST_SLICE = 0.05
 _LONGEST_SLICE = 2.0
+_A_DAY = 86400.0  # poll(2) counts milliseconds in an int
 
 
-class LockWaiter:
-    """Set once by the loop; waited for like an Event, at a third of its price."""
+class BellWaiter:
+    """Set once by the loop; waited for like an Event, at a third of its price.
 
-    __slots__ = ("_is_set", "_lock")
+    Args:
+        bells: Where to take one from; None: nothing has begun yet, and a lock will do.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_bells", "_is_set", "_waiting")
+
+    def __init__(self, bells: Bells | None) -> None:
         self._is_set = False
-        self._lock = threading.Lock()
-        self._lock.acquire()
+        self._bells = bells
+        self._waiting: list[Bell] = []
 
     def set(self) -> None:
         """Wake the caller; again is silent."""
-        if not self._is_set:
-            self._is_set = True
-            self._lock.release()
+        self._is_set = True
+        while self._waiting:
+            try:
+                bell = self._waiting.pop()
+            except IndexError:  # its caller took it back just now
+                return
+            if self._bells is None:
+                bell.ring()
+            else:
+                self._bells.ring(bell)
 
     def is_set(self) -> bool:
         """Tell whether it was woken."""
         return self._is_set
 
     def wait(self, timeout: float | None) -> bool:
-        """Block until it is set, at most ``timeout`` seconds; a signal's handler may interrupt."""
+        """Block until it is set, at most ``timeout`` seconds; a signal's handler may interrupt.
+
+        The handler may wait for the same on top of this. A bell whose wait is interrupted is
+        not given back: it may be rung yet.
+        """
         __tracebackhide__ = True  # IPython and pytest show the verb, and not how it waits
         if self._is_set:
             return True
-        longest = threading.TIMEOUT_MAX if timeout is None else min(timeout, threading.TIMEOUT_MAX)
-        if threading.get_ident() == threading.main_thread().ident:
-            return self._wait_in_slices(time.monotonic() + longest)
-        return self._acquire(-1 if timeout is None else longest)
+        bell = LockBell() if self._bells is None else self._bells.take()
+        self._waiting.append(bell)
+        if not self._is_set:  # else nobody may be going to ring
+            self._wait_in_slices(bell, timeout)
+        try:
+            self._waiting.remove(bell)
+        except ValueError:  # it is rung, or is about to be
+            bell.reset()
+        if self._bells is not None:
+            self._bells.give_back(bell)
+        return self._is_set
 
-    def _wait_in_slices(self, end: float) -> bool:
-        """Wait as the main thread, which looks up now and then: a Ctrl-C may be overdue.
+    def _wait_in_slices(self, bell: Bell, timeout: float | None) -> None:
+        """Wait; the main thread looks up now and then, as a Ctrl-C may be overdue.
 
         A signal that comes while a thread waits for the interpreter's lock, on its way into
-        acquire, is kept by CPython until that thread runs Python again: it does not end the
-        acquire. At the start of a wait that is likely, later it is not.
+        the wait, is kept by CPython until that thread runs Python again: it does not end the
+        wait. At the start of a wait that is likely, later it is not.
         """
         __tracebackhide__ = True
-        a_slice = _FIRST_SLICE
-        while not self._is_set and (left := end - time.monotonic()) > 0:
-            self._acquire(min(left, a_slice))
-            a_slice = min(2 * a_slice, _LONGEST_SLICE)
-        return self._is_set
-
-    def _acquire(self, seconds: float) -> bool:
-        """Block; -1: for as long as it takes."""
-        if self._lock.acquire(timeout=seconds):
-            self._lock.release()  # a signal's handler may wait for the same on top of this
-        return self._is_set
+        in_main = threading.get_ident() == threading.main_thread().ident
+        a_slice, longest = (_FIRST_SLICE, _LONGEST_SLICE) if in_main else (_A_DAY, _A_DAY)
+        end = None if timeout is None else time.monotonic() + timeout
+        left = longest
+        while end is None or (left := end - time.monotonic()) > 0:
+            if bell.wait(min(left, a_slice)):
+                return
+            a_slice = min(2 * a_slice, longest)

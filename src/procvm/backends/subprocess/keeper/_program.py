@@ -201,10 +201,15 @@ def run(fd: int, host: int) -> None:
         pass  # it is dead already: then its parent is another; or there are no pidfds
     keeper.is_over = posix.getppid() != host
     _greet(keeper, has_handle=handle >= 0)
+    was_full = False
     while not (keeper.is_over or ended):
-        patience = keeper.trees.patience()
-        poll.modify(fd, select.POLLIN | (select.POLLOUT if keeper.told else 0))
-        ready = [one for one, _ in poll.poll(None if patience is None else patience * 1000)]
+        seconds = keeper.trees.patience()
+        patience = None if seconds is None else seconds * 1000
+        keeper.flush()  # then to sleep at once: the host wants this processor
+        if was_full or keeper.told:
+            was_full = bool(keeper.told)
+            poll.modify(fd, select.POLLIN | (select.POLLOUT if was_full else 0))
+        ready = [one for one, _ in poll.poll(patience)]
         if wake in ready:
             posix.read(wake, 65536)
         keeper.trees.reap()
@@ -213,6 +218,6 @@ def run(fd: int, host: int) -> None:
         if fd in ready:
             keeper.listen()
         keeper.trees.settle()
-        keeper.flush()
+    keeper.flush()
     keeper.end()
     posix._exit(0)  # noqa: SLF001 - at once, whatever threads or hooks there are

@@ -1,0 +1,232 @@
+"""What a caller waits with: no wake-up is lost, and none reaches another caller."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from procvm import StartError, SubprocessBackend, VMConfig, VMManager, VMNotFoundError
+from procvm.backends.subprocess._bells import Bell, Bells, LockBell, PipeBell
+from procvm.backends.subprocess._reactor import ReactorThread
+from procvm.backends.subprocess._waiter import BellWaiter
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes wake on Linux alone")
+
+LONG = 60.0
+
+
+@pytest.fixture
+def reactor() -> Iterator[ReactorThread]:
+    reactor = ReactorThread()
+    yield reactor
+    reactor.close()
+
+
+@pytest.fixture
+def bells(reactor: ReactorThread) -> Iterator[Bells]:
+    """With one that is there already."""
+    bells = Bells(reactor)
+    flush(reactor)
+    yield bells
+    bells.close()
+
+
+def flush(reactor: ReactorThread) -> None:
+    """Return when the loop has done what was posted."""
+    done = threading.Event()
+    reactor.post(done.set)
+    assert done.wait(LONG)
+
+
+def pipes() -> set[str]:
+    found = set()
+    for fd in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add(str(fd.readlink()))
+    return {name for name in found if name.startswith("pipe:")}
+
+
+@pytest.mark.parametrize("make", [LockBell, PipeBell])
+def test_a_bell_rings_once_and_is_silent_after_its_reset(make: Callable[[], Bell]) -> None:
+    bell = make()
+    for _ in range(3):
+        assert not bell.wait(0.001)
+        threading.Timer(0.002, bell.ring).start()
+        assert bell.wait(LONG)
+        assert bell.wait(LONG), "until the reset it goes on ringing"
+        bell.reset()
+    assert not bell.wait(0.001)
+
+
+@pytest.mark.parametrize("make", [LockBell, PipeBell])
+def test_a_reset_waits_for_a_ring_that_is_about_to_come(make: Callable[[], Bell]) -> None:
+    bell = make()
+    threading.Timer(0.01, bell.ring).start()
+    bell.reset()
+    assert not bell.wait(0.001)
+
+
+def test_there_is_one_pipe_from_the_beginning(reactor: ReactorThread) -> None:
+    bells = Bells(reactor)
+    assert isinstance(bells.take(), LockBell), "no loop is begun for a bell"
+    before = pipes()
+    flush(reactor)
+    first = bells.take()
+    assert isinstance(first, PipeBell)
+    assert isinstance(bells.take(), LockBell), "the next waits with a lock"
+    flush(reactor)
+    bells.give_back(first)
+    assert bells.take() is first
+    assert len(pipes() - before) == 1
+    del first  # as an interrupt does
+    assert isinstance(bells.take(), LockBell)
+    flush(reactor)
+    assert isinstance(bells.take(), PipeBell)
+    bells.close()
+    assert pipes() <= before
+
+
+def test_set_and_timeout_may_meet(bells: Bells) -> None:
+    """Whoever comes first: the answer is true, and the bell is silent for who has it next."""
+    chance = random.Random(20)
+    for _ in range(2000):
+        waiter, pause = BellWaiter(bells), chance.uniform(0, 0.0004)
+        thread = threading.Timer(pause, waiter.set)
+        thread.start()
+        told = waiter.wait(chance.uniform(0, 0.0004))
+        assert told <= waiter.is_set()
+        assert waiter.wait(LONG)
+        thread.join(LONG)
+    bell = bells.take()
+    assert isinstance(bell, PipeBell)
+    assert not bell.wait(0)
+
+
+def test_two_may_wait_for_the_same(bells: Bells) -> None:
+    waiter, told = BellWaiter(bells), []
+    threads = [
+        threading.Thread(target=lambda: told.append(waiter.wait(LONG)), daemon=True)
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    waiter.set()
+    for thread in threads:
+        thread.join(LONG)
+    assert told == [True] * 4
+
+
+def test_a_bell_whose_wait_was_interrupted_rings_for_nobody_else(bells: Bells) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = pipes()
+    was = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(20):
+            waiter = BellWaiter(bells)
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            with pytest.raises(KeyboardInterrupt):
+                waiter.wait(LONG)
+            waiter.set()
+            assert waiter.wait(LONG)
+            assert not bells.take().wait(0)
+    finally:
+        signal.signal(signal.SIGALRM, was)
+    del waiter
+    flush(bells._reactor)
+    assert len(pipes() - before) <= 1, "the descriptors of those that were dropped are closed"
+
+
+def test_one_that_is_waited_for_at_close_is_closed_after_the_wait(bells: Bells) -> None:
+    waiters = [BellWaiter(bells) for _ in range(30)]
+    threads = [threading.Thread(target=w.wait, args=(LONG,), daemon=True) for w in waiters]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + LONG
+    while not all(waiter._waiting for waiter in waiters) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    before = pipes()
+    bells.close()
+    assert pipes() == before
+    for waiter in waiters:
+        waiter.set()
+    for thread in threads:
+        thread.join(LONG)
+    assert len(before - pipes()) == 1
+    assert isinstance(bells.take(), LockBell)
+
+
+def test_without_a_descriptor_it_is_a_lock(
+    reactor: ReactorThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_: int) -> tuple[int, int]:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "pipe2", none_left)
+    bells = Bells(reactor)
+    flush(reactor)
+    for _ in range(3):
+        assert isinstance(bells.take(), LockBell)
+        flush(reactor)
+    waiter = BellWaiter(bells)
+    threading.Timer(0.01, waiter.set).start()
+    assert waiter.wait(LONG)
+
+
+FORKED = """
+import os, sys
+from procvm import SubprocessBackend, VMConfig, VMManager
+def pipes():
+    links = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
+    return {os.readlink(link) for link in links if os.path.exists(link)
+            and os.readlink(link).startswith("pipe:")}
+before = pipes()
+with VMManager(SubprocessBackend("tree")) as manager:
+    for _ in range(3):
+        manager.remove(manager.allocate(VMConfig("vm", ["sleep", "1000"])))
+    assert pipes() - before, "a pipe was to be there"
+    child = os.fork()
+    if child == 0:
+        os._exit(len(pipes() - before))
+    assert os.waitpid(child, 0)[1] == 0, "the child keeps copies"
+    manager.allocate(VMConfig("vm", ["sleep", "1000"]))
+assert pipes() == before, "some are left after close"
+"""
+
+
+def test_a_forked_child_keeps_no_pipe_and_close_leaves_none() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED],
+        timeout=100, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_handler_of_a_signal_may_use_verbs_within_a_verb() -> None:
+    told: list[str] = []
+    config = VMConfig("vm", ["sh", "-c", f"kill -ALRM {os.getpid()}; exec sleep 1000"])
+
+    def handle(*_: object) -> None:
+        told.append(manager.allocate(VMConfig("two", ["sleep", "1000"])).name)
+        told.append(manager.remove("vm").name)
+
+    with VMManager(SubprocessBackend("tree")) as manager:
+        manager.remove(manager.allocate(VMConfig("warm", ["sleep", "1000"])))
+        was = signal.signal(signal.SIGALRM, handle)
+        try:  # it comes while the start is waited for, or later
+            with contextlib.suppress(StartError, VMNotFoundError):
+                manager.wait(manager.allocate(config), lambda vm: vm.state == "removed")
+        finally:
+            signal.signal(signal.SIGALRM, was)
+    assert told == ["two", "vm"]
