@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from ._callable import why_not
 from ._probe import Options, Probe
 from .errors import ConfigError
 
@@ -198,15 +199,9 @@ def _function(probe: Any, attribute: Any, value: Any) -> None:
     if inspect.iscoroutinefunction(value):
         why = "is a coroutine function, which a probe's thread cannot await: pass a plain one"
         raise ConfigError("function", value, why)
-    try:
-        signature = inspect.signature(value)
-    except (TypeError, ValueError):  # some that are written in C tell none
-        signature = inspect.Signature()
-    try:
-        signature.bind()
-    except TypeError as e:
-        why = f"must be callable without arguments: {e}"
-        raise ConfigError("function", value, why) from None
+    why = why_not(value)
+    if why:
+        raise ConfigError("function", value, f"must be callable without arguments: {why}")
 
 
 @attrs.frozen(kw_only=True)

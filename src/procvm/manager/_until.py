@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from .._callable import why_not
 from ..errors import ConfigError
 from ..facts import VMState
 from ..lifecycle import is_final
@@ -44,14 +45,9 @@ def plain(field: str, function: Callable[..., Any], way: str) -> None:
 
 def takes_one(field: str, function: Callable[..., Any], what: str) -> None:
     """Refuse what cannot be called with one argument; what tells no signature is believed."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some that are written in C tell none
-        return
-    try:
-        signature.bind(None)
-    except TypeError as e:
-        raise ConfigError(field, function, f"must be callable with {what} alone: {e}") from None
+    why = why_not(function, None)
+    if why:
+        raise ConfigError(field, function, f"must be callable with {what} alone: {why}")
 
 
 class Wanted:

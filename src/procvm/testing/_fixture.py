@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+from .._callable import why_not
 from ..config import VMConfig
 from ..errors import ConfigError, ManagerClosedError, VMNotFoundError
 from ..manager import VMManager
@@ -64,11 +64,9 @@ def _check(config: Any, scope: str) -> None:
     if scope not in _SCOPES:
         raise ConfigError("scope", scope, f"must be one of {', '.join(_SCOPES)}")
     if callable(config):
-        try:
-            inspect.signature(config).bind(None)
-        except TypeError:
+        if why_not(config, None):
             why = "must take one argument, pytest's request: lambda request: VMConfig(...)"
-            raise ConfigError("config", config, why) from None
+            raise ConfigError("config", config, why)
     elif not isinstance(config, (VMConfig, Mapping)):
         why = "must be a VMConfig, a mapping, or a function of pytest's request that returns one"
         raise ConfigError("config", config, why)
