@@ -235,7 +235,7 @@ def test_40_a_bomb_inside_a_limit_is_taken_away(manager: VMManager) -> None:
         ({"command": "PORT=80 serve"}, "; env= sets variables"),
         ({"command": "cd /tmp"}, "; only a shell knows it"),
         ({"command": ["serve --fast"]}, "; a sequence's first word is the program alone"),
-        ({"command": "serve.sh"}, "; './serve.sh' is the one in its directory"),
+        ({"command": "serve.sh"}, "': say './serve.sh' [tried"),
         ({"command": "true", "log": {"file": "~/x.log"}}, "; ~ is not expanded"),
         ({"command": "no-such-program"}, "own PATH [tried"),
     ],
@@ -247,6 +247,14 @@ def test_what_a_shell_would_have_done_is_told(
     with VMManager() as manager, pytest.raises(StartError) as caught:
         manager.allocate({"name": "x", "path": str(tmp_path), **config})
     assert words in str(caught.value)
+
+
+def test_a_program_beside_the_host_is_told_with_its_directory(tmp_path: Path) -> None:
+    (tmp_path / "serve").write_text("#!/bin/sh\n")
+    with VMManager() as manager, pytest.raises(ProgramNotFoundError) as caught:
+        manager.allocate(VMConfig("x", ["serve", "--fast"], path=tmp_path))
+    there = f"; there is a file of that name in {str(tmp_path)!r}"
+    assert caught.value.why.endswith(f"{there}: say './serve'")
 
 
 def test_a_failed_reset_shows_the_lines_of_its_own_life(tmp_path: Path) -> None:

@@ -31,5 +31,5 @@ def hint_of(word: str, directory: str | None = None) -> str:
     if any(map(str.isspace, word)):
         return "; a sequence's first word is the program alone"
     if os.path.isfile(os.path.join(directory, word)):  # noqa: PTH113, PTH118 - text in
-        return f"; './{word}' is the one in its directory"
+        return f"; there is a file of that name in {directory[:200]!r}: say './{word}'"
     return ""
