@@ -41,6 +41,12 @@ _PROBES = (
     probes.Tcp, probes.Http, probes.Unix, probes.File, probes.Log, probes.Notify,
     probes.Command, probes.AllOf, probes.AnyOf,
 )  # fmt: skip
+_COMMAND = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1},
+    ]
+}
 
 
 def _of_type(hint: Any) -> dict[str, Any]:
@@ -75,9 +81,7 @@ def _of_class(kind: Any, *, required: bool, extra: bool = False) -> dict[str, An
 def _config(*, extended: bool) -> dict[str, Any]:
     schema = _of_class(VMConfig, required=False)
     properties = schema["properties"]
-    text = {"type": "string", "minLength": 1}
-    words = {"type": "array", "items": {"type": "string"}, "minItems": 1}
-    properties["command"] = {"anyOf": [text, words]}
+    properties["command"] = _COMMAND
     properties["restart"] = {
         "anyOf": [
             {"enum": ["never", "on-failure", "always"]},
@@ -95,6 +99,8 @@ def _probe(kind: type[probes.Probe]) -> dict[str, Any]:
     if kind is probes.Http:
         codes = schema["properties"]["status"]
         schema["properties"]["status"] = {"anyOf": [codes, {"type": "integer"}]}
+    if kind is probes.Command:
+        schema["properties"]["argv"] = _COMMAND
     schema["required"] = ["kind", *schema["required"]]
     return schema
 

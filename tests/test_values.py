@@ -134,8 +134,3 @@ def test_an_event_has_its_vm_s_name() -> None:
     with VMManager(FakeBackend()) as manager:
         manager.allocate(VMConfig("web", "x"))
         assert {event.name for event in manager.history()} == {"web"}
-
-
-def test_a_command_that_is_one_text_is_shown_as_a_list() -> None:
-    with pytest.raises(ConfigError, match=r"must be a list of words: \['pg_isready', '-q'\]"):
-        probes.command("pg_isready -q")

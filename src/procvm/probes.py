@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from ._callable import why_not
+from ._command import words_of
 from ._probe import Options, Probe
 from .errors import ConfigError
 
@@ -170,19 +171,8 @@ class Notify(Probe):
         return False
 
 
-def _argv(given: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
-    value: Any = given
-    if isinstance(value, str):
-        raise ConfigError("argv", value, f"must be a list of words: {value.split() or ['true']}")
-    if not isinstance(value, Sequence) or not value:
-        raise ConfigError("argv", value, "must be a sequence of strings, not empty")
-    words = tuple(map(_fspath, value))
-    for word in words:
-        if not _is_text(word):
-            raise ConfigError("argv", word, "every word must be text without NUL")
-    if not words[0]:
-        raise ConfigError("argv", value, "its first word is empty; name a program")
-    return words
+def _argv(given: str | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
+    return words_of("argv", given)
 
 
 @attrs.frozen(kw_only=True)
@@ -308,8 +298,8 @@ def notify(**options: Unpack[Options]) -> Notify:
     return Notify(**options)
 
 
-def command(argv: Sequence[str | os.PathLike[str]], **options: Unpack[Options]) -> Command:
-    """Pass when ``argv`` runs and ends with code 0.
+def command(argv: str | Sequence[str | os.PathLike[str]], **options: Unpack[Options]) -> Command:
+    """Pass when ``argv`` runs and ends with code 0; text is split as a VM's command is.
 
     ``options`` are what every Probe has: ``timeout`` in seconds, and for ``alive`` ``interval`` in
     seconds and ``failures``.

@@ -218,6 +218,19 @@ def test_a_path_is_a_path_of_a_probe() -> None:
     assert probes.command([here, "-x"]).argv == ("run/ready", "-x")
 
 
+def test_a_probe_s_command_is_read_as_a_vm_s_is(caplog: pytest.LogCaptureFixture) -> None:
+    for text in ("pg_isready -q", "curl -d 'a b' \"$URL\"", "sh -c 'a | b'"):
+        assert probes.command(text) == probes.command(shlex.split(text))
+        assert probes.command(text).argv == VMConfig("x", text).command
+    for wrong in ("echo 'it", "", "''", "a\0", LONE, "x" * 200_000, 1, None, b"x", ["x", 1]):
+        of_a_probe = refused("argv", probes.command, wrong)
+        of_a_vm = refused("command", VMConfig, "x", wrong)
+        assert (of_a_probe.value, of_a_probe.why) == (of_a_vm.value, of_a_vm.why)
+    assert caplog.text == ""
+    probes.command("pg_isready && true")
+    assert "argv='pg_isready && true': its word '&&' is passed on" in caplog.text
+
+
 def test_what_looks_like_arguments_of_a_probe_is_told_the_right_ones() -> None:
     with pytest.raises(ConfigError, match=r"must be a port, 1 to 65535; the host comes after it"):
         probes.tcp("localhost", 8000)  # type: ignore[arg-type]
@@ -229,7 +242,7 @@ def test_several_of_nothing() -> None:
     refused("probes", probes.all_of)
     refused("probes", probes.any_of, "x")
     refused("argv", probes.command, [])
-    refused("argv", probes.command, "true")
+    refused("argv", probes.command, " ")
     refused("function", probes.call, None)
 
 

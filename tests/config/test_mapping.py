@@ -167,6 +167,13 @@ def test_a_mapping_that_raises_is_a_config_error(where: str) -> None:
         config_from({**BASE, where: _Hostile()})
 
 
+def test_a_probe_s_command_may_be_a_text_in_the_data() -> None:
+    ready = {"kind": "command", "argv": "pg_isready -h 'my host'"}
+    config = config_from({**BASE, "ready": ready})
+    assert config.ready == probes.command(["pg_isready", "-h", "my host"])
+    assert config_to(config)["ready"]["argv"] == ["pg_isready", "-h", "my host"]
+
+
 def test_what_is_no_config_has_no_data() -> None:
     with pytest.raises(ConfigError):
         config_to({})  # type: ignore[arg-type] # what a careless caller does

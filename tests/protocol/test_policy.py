@@ -205,11 +205,13 @@ def test_a_request_writes_to_no_program(manager: VMManager, tmp_path: Path) -> N
 
 
 def test_what_a_request_may_not_ask_for_is_not_even_made(manager: VMManager) -> None:
-    """A pattern is not compiled, and of many probes none is: both may take minutes."""
+    """A pattern is not compiled, of many probes none is made, and no long text is split."""
     handle = Dispatcher(manager, dialect="extended", policy=_policy()).handle
     slow = {"kind": "log", "pattern": "("}
     many = [{"kind": "tcp", "port": 80}] * 100_000
-    for probe in (slow, {"kind": "all_of", "probes": [slow]}, {"kind": "any_of", "probes": many}):
+    long = {"kind": "command", "argv": "sleep " * 1000}
+    several = [{"kind": "all_of", "probes": [slow]}, {"kind": "any_of", "probes": many}]
+    for probe in (slow, long, *several):
         for field in ("ready", "alive"):
             more: dict[str, Any] = {field: probe}
             answer = handle(_allocate(**more))["result"]
@@ -217,6 +219,14 @@ def test_what_a_request_may_not_ask_for_is_not_even_made(manager: VMManager) -> 
             assert answer["error"]["field"] == f"args.config.{field}"
     closed = Dispatcher(manager, dialect="extended", policy=_policy(methods=["get_health"]))
     assert _denied(closed.handle(_allocate(ready=slow))) == "method"
+
+
+def test_the_text_of_a_probe_s_command_is_held_to_the_programs(manager: VMManager) -> None:
+    handle = Dispatcher(manager, dialect="extended", policy=_policy()).handle
+    ask = {"kind": "command", "argv": "sh -c 'echo harm'"}
+    assert _denied(handle(_allocate(ready=ask))) == "args.config.ready"
+    taken = handle(_allocate(ready={**ask, "argv": "sleep 0"}))["result"]
+    assert taken["status"] == "success"
 
 
 def test_a_program_named_by_path_runs_in_the_roots_as_well(tmp_path: Path) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
 import re
-import shlex
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -14,6 +11,7 @@ from typing import Any, Literal
 
 import attrs
 
+from .._command import encodable, words_of
 from .._probe import Probe
 from ..errors import ConfigError
 from ._policies import Limits, LogPolicy, RestartPolicy, StopPolicy
@@ -21,13 +19,8 @@ from ._policies import Limits, LogPolicy, RestartPolicy, StopPolicy
 __all__ = ["Environment", "VMConfig"]
 
 _LONGEST_NAME = 255
-_LONGEST_TEXT = 2**17  # the longest word that Linux can pass; shlex takes time by its square
 _NO_USER = 2**32 - 1  # chown(2) and setreuid(2) take it for "leave it"
 _ID = re.compile(r"[0-9a-f]{32}")
-_SHOWN = 200
-_OPERATORS = frozenset(["|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1", "&>"])
-_REDIRECTIONS = (">", "<", "1>", "2>", "&>", "~/")
-_log = logging.getLogger("procvm")
 
 
 class Environment(Mapping[str, str]):
@@ -60,17 +53,6 @@ class Environment(Mapping[str, str]):
         return (Environment, (dict(self._items),))
 
 
-def _encodable(field: str, value: str) -> None:
-    if "\0" in value:
-        raise ConfigError(field, "...", "holds a NUL, which no system call can carry")
-    if value.isascii():
-        return
-    try:
-        value.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as e:
-        raise ConfigError(field, "...", "holds a lone surrogate, which is no character") from e
-
-
 def _name(given: str) -> str:
     value: Any = given
     if not isinstance(value, str):
@@ -87,54 +69,7 @@ def _name(given: str) -> str:
 
 
 def _command(given: str | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
-    value: Any = given
-    if isinstance(value, str):
-        if len(value) > _LONGEST_TEXT:
-            why = f"is longer than {_LONGEST_TEXT} characters; pass a sequence of words"
-            raise ConfigError("command", value[:_SHOWN], why)
-        _encodable("command", value)
-        try:
-            words: Sequence[Any] = shlex.split(value)
-        except ValueError as e:
-            raise ConfigError("command", value[:_SHOWN], f"cannot be split: {e}") from e
-        if any(map(_is_of_shell, words)):  # quoted or not: a second look costs as much again
-            _warn_of_shell(value)
-    elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
-        words = value
-    else:
-        raise ConfigError("command", value, "must be text or a sequence of text")
-    if not words:
-        raise ConfigError("command", value, "is empty; name a program")
-    texts = tuple(map(_word, words))
-    if not texts[0]:
-        raise ConfigError("command", value, "its first word is empty; name a program")
-    return texts
-
-
-def _is_of_shell(word: str) -> bool:
-    is_end = word.endswith(";") and not word.endswith("\\;")
-    return word in _OPERATORS or word.startswith(_REDIRECTIONS) or is_end
-
-
-def _warn_of_shell(text: str) -> None:
-    """Say so where a text has a word that only a shell would understand, and does not quote it."""
-    with contextlib.suppress(ValueError):
-        for word in shlex.split(text, posix=False):  # which leaves the quotes
-            if _is_of_shell(word):
-                why = "is passed on as it is: only a shell knows it, ['sh', '-c', text] say"
-                _log.warning("command=%.200r: its word %r %s", text, word, why)
-                return
-
-
-def _word(value: Any) -> str:
-    text = value
-    if isinstance(value, os.PathLike):
-        text = os.fspath(value)
-    if not isinstance(text, str):
-        why = "every word must be text or a PathLike of text; of a number, str() makes it"
-        raise ConfigError("command", value, why)
-    _encodable("command", text)
-    return text
+    return words_of("command", given)
 
 
 def _path(given: str | os.PathLike[str]) -> str:
@@ -147,7 +82,7 @@ def _path(given: str | os.PathLike[str]) -> str:
         raise ConfigError("path", value, "must be text or a PathLike of text")
     if not text:
         raise ConfigError("path", value, "is empty; '.' is the host's own directory")
-    _encodable("path", text)
+    encodable("path", text)
     return text
 
 
@@ -165,8 +100,8 @@ def _env(given: Mapping[str, str]) -> Environment:
         if not isinstance(text, str):
             why = f"a value must be text and is of type {type(text).__name__}; str() makes it"
             raise ConfigError(f"env[{key!r}]", "...", why)
-        _encodable("env", key)
-        _encodable(f"env[{key[:80]!r}]", text)
+        encodable("env", key)
+        encodable(f"env[{key[:80]!r}]", text)
     return Environment(items)
 
 
@@ -179,7 +114,7 @@ def _inherit(given: bool | Sequence[str]) -> bool | tuple[str, ...]:  # noqa: FB
     if not all(isinstance(n, str) and n and "=" not in n for n in value):
         raise ConfigError("inherit_env", value, "every name must be text, without '='")
     for name in value:
-        _encodable("inherit_env", name)
+        encodable("inherit_env", name)
     return tuple(value)
 
 
@@ -236,7 +171,7 @@ def _user(given: str | int | None) -> str | int | None:
     if value is None or (is_number and 0 <= value < _NO_USER):
         return value  # type: ignore[no-any-return] # a number or None
     if isinstance(value, str) and value:
-        _encodable("user", value)
+        encodable("user", value)
         return value
     raise ConfigError("user", value, "must be a user's name or uid")
 

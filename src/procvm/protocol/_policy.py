@@ -261,7 +261,7 @@ class Policy:
 def look_at(args: Any) -> None:
     """Refuse probes that a request may not set, or too many, before anything is made of them.
 
-    To make a pattern of a text alone may take minutes.
+    To make a pattern of a text alone may take minutes, and words of long ones seconds.
     """
     config = args.get("config") if type(args) is dict else None
     for field in ("ready", "alive"):
@@ -278,6 +278,10 @@ def look_at(args: Any) -> None:
                 raise PolicyError(
                     f"args.config.{field}", "a log probe may not be set by a request"
                 )
+            argv = probe.get("argv")
+            if type(argv) is str and len(argv) > _LONGEST_PATH:
+                why = f"a command of more than {_LONGEST_PATH} characters must be a list of words"
+                raise PolicyError(f"args.config.{field}", why)
             inner = probe.get("probes")
             waiting += inner if type(inner) is list else []
 
