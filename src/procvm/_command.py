@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +17,8 @@ _LONGEST_TEXT = 2**17  # the longest word that Linux can pass; shlex takes time 
 _SHOWN = 200
 _OPERATORS = frozenset(["|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1", "&>"])
 _REDIRECTIONS = (">", "<", "1>", "2>", "&>", "~/")
+_VARIABLE = re.compile(r"\$\{?[A-Za-z_]")
+_AS_WRITTEN = re.compile(r"""(?:[^ \t\r\n'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+""", re.DOTALL)
 _log = logging.getLogger("procvm")
 
 
@@ -61,24 +63,24 @@ def _split(field: str, text: str) -> list[str]:
         words = shlex.split(text)
     except ValueError as e:
         raise ConfigError(field, text[:_SHOWN], f"cannot be split: {e}") from e
-    if any(map(_is_of_shell, words)):  # quoted or not: a second look costs as much again
+    if any(map(_is_of_shell, words)):  # quoted or not: that is looked at for these few
         _warn_of_shell(field, text)
     return words
 
 
 def _is_of_shell(word: str) -> bool:
     is_end = word.endswith(";") and not word.endswith("\\;")
-    return word in _OPERATORS or word.startswith(_REDIRECTIONS) or is_end
+    is_sign = word in _OPERATORS or word.startswith(_REDIRECTIONS)
+    return is_sign or is_end or _VARIABLE.match(word) is not None
 
 
 def _warn_of_shell(field: str, text: str) -> None:
     """Say so where a text has a word that only a shell would understand, and does not quote it."""
-    with contextlib.suppress(ValueError):
-        for word in shlex.split(text, posix=False):  # which leaves the quotes
-            if _is_of_shell(word):
-                why = "is passed on as it is: only a shell knows it, ['sh', '-c', text] say"
-                _log.warning("%s=%.200r: its word %r %s", field, text, word, why)
-                return
+    for word in _AS_WRITTEN.findall(text):  # with its quotes
+        if _is_of_shell(word):
+            why = "is passed on as it is: only a shell knows it, ['sh', '-c', text] say"
+            _log.warning("%s=%.200r: its word %r %s", field, text, word, why)
+            return
 
 
 def _word(field: str, value: Any) -> str:

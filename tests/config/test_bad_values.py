@@ -122,7 +122,8 @@ def test_a_word_that_only_a_shell_knows_is_told_in_the_log(
 ) -> None:
     for text in (
         "echo a | wc", "cd /tmp && ls", "serve > log 2>&1", "serve &", "serve >>log", "sort <in",
-        "serve 2>/dev/null", "echo a; ls", "cat ~/notes",
+        "serve 2>/dev/null", "echo a; ls", "cat ~/notes", "echo $HOME", "ls ${HOME}/bin",
+        "cat $HOME/'my notes'", "$HOME/serve", "'a b' \"c;\" $_x",
     ):  # fmt: skip
         caplog.clear()
         assert VMConfig("x", text).command == tuple(shlex.split(text))
@@ -130,7 +131,8 @@ def test_a_word_that_only_a_shell_knows_is_told_in_the_log(
     caplog.clear()
     for plain in (
         "echo '|' \"&&\" \\;", "find -exec ls {} \\;", "echo '>x' \"<y\" 'a;'",
-        "echo a|b", ["echo", "|"], "it\\'s",
+        "echo a|b", ["echo", "|"], "it\\'s", ["echo", "$HOME"], "grep '$HOME' \"$HOME\" \\$HOME",
+        "x='a | $HOME b' '|' '$HOME'", "awk $1 $$ $(x) a$HOME", "ls *.py ~ {a,b}",
     ):  # fmt: skip
         VMConfig("x", plain)
     assert caplog.text == ""
