@@ -167,6 +167,36 @@ def test_a_mapping_that_raises_is_a_config_error(where: str) -> None:
         config_from({**BASE, where: _Hostile()})
 
 
+def test_a_mistyped_key_is_told_the_one_that_it_looks_like() -> None:
+    for more, why in (
+        ({"evn": {}}, "unknown keys 'evn'; .*; did you mean 'env'"),
+        ({"restart": {"wehn": "always"}}, "unknown keys 'wehn'; .*; did you mean 'when'"),
+        ({"ready": {"kind": "tcp", "prot": 80}}, "unknown keys 'prot'; .*; did you mean 'port'"),
+        ({"ready": {"zzz": 1, "kind": "tcp", "port": 80}}, "unknown keys 'zzz'; .* host$"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            config_from({**BASE, **more})
+
+
+@pytest.mark.parametrize(
+    ("probe", "why"),
+    [
+        ({"knid": "http", "url": "http://x/"}, "; unknown keys 'knid'; did you mean 'kind'?"),
+        ({"type": "tcp", "port": 80}, "; unknown keys 'type'"),
+        ({"port": 80}, "any_of"),
+        ({}, "any_of"),
+    ],
+)
+def test_a_probe_without_its_kind_is_told_that_it_is_missing(
+    probe: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_from({**BASE, "ready": probe})
+    assert (caught.value.field, caught.value.value) == ("ready.kind", None)
+    assert caught.value.why.startswith("is missing; it is one of tcp, http")
+    assert caught.value.why.endswith(why)
+
+
 def test_a_probe_s_command_may_be_a_text_in_the_data() -> None:
     ready = {"kind": "command", "argv": "pg_isready -h 'my host'"}
     config = config_from({**BASE, "ready": ready})

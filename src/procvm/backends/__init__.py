@@ -5,7 +5,6 @@ It decides nothing about a VM's life and never imports the engine.
 
 from __future__ import annotations
 
-from ._near import near_names
 from .base import Backend, Capabilities, Key, Listener, Plan, Sink, Timer, Waiter
 
 __all__ = [
@@ -17,5 +16,4 @@ __all__ = [
     "Sink",
     "Timer",
     "Waiter",
-    "near_names",
 ]

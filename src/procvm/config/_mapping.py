@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from .. import probes
+from .._near import did_you_mean
 from ..errors import ConfigError, shortened
 from ._policies import Limits, LogPolicy, RestartPolicy, StopPolicy
 from ._vm import VMConfig
@@ -16,6 +17,7 @@ from ._vm import VMConfig
 __all__ = ["config_from", "config_to"]
 
 _DEEPEST = 20
+_SHOWN = 10
 _KEYS = tuple(a.name for a in attrs.fields(VMConfig))
 _PROBES: dict[str, type[probes.Probe]] = {
     kind.kind: kind
@@ -24,6 +26,9 @@ _PROBES: dict[str, type[probes.Probe]] = {
         probes.Command, probes.AllOf, probes.AnyOf,
     )
 }  # fmt: skip
+_PROBE_KEYS = (
+    "kind", *dict.fromkeys(a.name for kind in _PROBES.values() for a in attrs.fields(kind)),
+)  # fmt: skip
 _POLICIES: dict[str, type] = {
     "restart": RestartPolicy,
     "stop": StopPolicy,
@@ -88,12 +93,34 @@ def _read(field: str, value: Any) -> dict[str, Any]:
 
 
 def _known(field: str, given: dict[str, Any], known: tuple[str, ...]) -> None:
-    unknown = sorted(key for key in given if key not in known)
+    unknown = _unknown(given, known)
     if unknown:
-        names = ", ".join(shortened(key, 60) for key in unknown[:10])
-        raise ConfigError(
-            field, unknown[:10], f"unknown keys {names}; there are {', '.join(known)}"
-        )
+        words = [_listed(unknown), f"there are {', '.join(known)}", did_you_mean(unknown, known)]
+        raise ConfigError(field, unknown, "; ".join(filter(None, words)))
+
+
+def _unknown(given: dict[str, Any], known: tuple[str, ...]) -> list[str]:
+    return sorted(key for key in given if key not in known)[:_SHOWN]
+
+
+def _listed(unknown: list[str]) -> str:
+    names = ", ".join(shortened(key, 60) for key in unknown)
+    return f"unknown keys {names}" if names else ""
+
+
+def _kind_of(field: str, given: dict[str, Any]) -> str:
+    """Return which probe it is to be; where the key is missing, what may be it mistyped."""
+    if "kind" not in given:
+        unknown = _unknown(given, _PROBE_KEYS)
+        words = [f"is missing; it is one of {', '.join(_PROBES)}", _listed(unknown)]
+        words.append(did_you_mean(unknown, _PROBE_KEYS))
+        raise ConfigError(f"{field}.kind", None, "; ".join(filter(None, words)))
+    kind = given["kind"]
+    if kind == "call":
+        raise ConfigError(f"{field}.kind", kind, "a function is no data")
+    if type(kind) is not str or kind not in _PROBES:
+        raise ConfigError(f"{field}.kind", kind, f"must be one of {', '.join(_PROBES)}")
+    return kind
 
 
 def _probe(field: str, value: Any, depth: int) -> probes.Probe:
@@ -102,11 +129,8 @@ def _probe(field: str, value: Any, depth: int) -> probes.Probe:
     if depth > _DEEPEST:
         raise ConfigError(field, "...", f"probes are nested more than {_DEEPEST} deep")
     fields = _read(field, value)
-    kind = fields.pop("kind", None)
-    if kind == "call":
-        raise ConfigError(f"{field}.kind", kind, "a function is no data")
-    if type(kind) is not str or kind not in _PROBES:
-        raise ConfigError(f"{field}.kind", kind, f"must be one of {', '.join(_PROBES)}")
+    kind = _kind_of(field, fields)
+    del fields["kind"]
     if "probes" in fields:
         inner = fields["probes"]
         if not isinstance(inner, (list, tuple)):

@@ -6,7 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ..backends import Backend, Key, Listener, Plan, near_names
+from .._near import near_names
+from ..backends import Backend, Key, Listener, Plan
 from ..config import VMConfig
 from ..errors import (
     DuplicateNameError,

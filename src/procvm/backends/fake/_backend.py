@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from ..._near import near_names
 from ..._probe import Probe
 from ...config import VMConfig, signal_number
 from ...errors import ConfigError, VMNotFoundError
 from ...facts import Usage
-from .._near import near_names
 from .._stack import ensure_room
 from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Waiter
 from ._clock import Clock, FakeTimer
