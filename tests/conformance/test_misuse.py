@@ -298,6 +298,26 @@ def test_the_log_of_a_subscriber_that_fails_names_the_event_and_the_vm(
     assert told.exc_info is not None
 
 
+def test_a_subscriber_that_fails_each_time_shows_one_traceback_of_a_kind(
+    manager: VMManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(event: VMEvent) -> None:
+        raise (LookupError if event.kind == "removed" else ValueError)("one\nof mine")
+
+    for _ in range(2):
+        manager.subscribe(fails)
+    manager.allocate(VMConfig("web", LONG))
+    manager.remove("web")
+    manager.close()
+    told = [one for one in caplog.records if "a subscriber failed" in one.getMessage()]
+    assert len(told) == 2 * len(manager.history())
+    whole = [one.exc_info[0] for one in told if one.exc_info]
+    assert sorted(map(str, whole)) == sorted(map(str, [LookupError, ValueError] * 2))
+    again = [one for one in told if not one.exc_info]
+    assert {one.levelno for one in again} == {logging.WARNING}
+    assert all(one.getMessage().endswith(": ValueError('one\\nof mine')") for one in again)
+
+
 def test_a_subscriber_that_cannot_be_called_with_an_event_is_refused(manager: VMManager) -> None:
     faces: list[Any] = [manager, AsyncVMManager(FakeBackend())]
     for face in faces:

@@ -16,6 +16,7 @@ from ..._probe import Probe
 from ...config import VMConfig, signal_number
 from ...errors import ConfigError, VMNotFoundError
 from ...facts import Usage
+from .._complaints import Complaints
 from .._stack import ensure_room
 from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Waiter
 from ._clock import Clock, FakeTimer
@@ -59,6 +60,7 @@ class _Queue:
         self._callback: Callable[[Any], None] | None = callback
         self._items: deque[Any] = deque()
         self.lost = 0
+        self._complaints = Complaints()
 
     def put(self, item: Any) -> None:
         if len(self._items) >= _LONGEST_QUEUE:
@@ -78,8 +80,8 @@ class _Queue:
             item = self._items.popleft()
             try:
                 self._callback(item)
-            except Exception:  # noqa: BLE001 - one subscriber's failure is its own
-                _log.exception("a subscriber failed at %.200s; the others go on", item)
+            except Exception as e:  # noqa: BLE001 - one subscriber's failure is its own
+                self._complaints.tell(item, e)
 
 
 class FakeBackend(Backend):

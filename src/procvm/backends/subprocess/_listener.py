@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from .._complaints import Complaints
+
 __all__ = ["ThreadListener"]
 
 _log = logging.getLogger("procvm")
@@ -23,6 +25,7 @@ class ThreadListener:
         self._queue: queue.Queue[Any] = queue.Queue(_LONGEST)
         self._is_stopped = False
         self.lost = 0
+        self._complaints = Complaints()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -54,5 +57,5 @@ class ThreadListener:
         while (item := self._queue.get()) is not _END:
             try:
                 self._callback(item)
-            except Exception:  # noqa: BLE001 - one subscriber's failure is its own
-                _log.exception("a subscriber failed at %.200s; the others go on", item)
+            except Exception as e:  # noqa: BLE001 - one subscriber's failure is its own
+                self._complaints.tell(item, e)
