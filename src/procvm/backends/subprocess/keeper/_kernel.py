@@ -7,9 +7,9 @@ import posix
 import resource
 
 __all__ = [
-    "RLIMIT_LOCKS", "ancestry_is_ours", "below", "children_of", "command_of", "environment_of",
-    "is_stopped", "own_children", "own_children_file_works", "parent_of", "send", "send_group",
-    "send_to_child", "session_of", "tag_of", "umask_of",
+    "RLIMIT_LOCKS", "UmaskOf", "ancestry_is_ours", "below", "children_of", "command_of",
+    "environment_of", "is_stopped", "own_children", "own_children_file_works", "parent_of", "send",
+    "send_group", "send_to_child", "session_of", "tag_of",
 ]  # fmt: skip
 
 RLIMIT_LOCKS = 10  # without effect since Linux 2.4.25, inherited, readable by all: getrlimit(2)
@@ -127,17 +127,25 @@ def environment_of(pid: bytes) -> bytes:
         return b""
 
 
-def umask_of(pid: int) -> int | None:
-    """Return its umask (proc_pid_status(5)); None where that cannot be read."""
-    try:
-        fd = posix.open(f"/proc/{pid}/status", _READ)
+class UmaskOf:
+    """Tells the umask of a process, as it is now (proc_pid_status(5)).
+
+    The file is opened once: beside the look itself that takes as long again.
+    """
+
+    def __init__(self, pid: int) -> None:
         try:
-            text = posix.read(fd, 256)
-        finally:
-            posix.close(fd)
-        return int(text.partition(b"Umask:")[2].split(None, 1)[0], 8)
-    except (OSError, ValueError, IndexError):
-        return None
+            self._fd = posix.open(f"/proc/{pid}/status", _READ)
+        except OSError:
+            self._fd = -1
+
+    def now(self) -> int | None:
+        """Return it; None where it cannot be read."""
+        try:
+            text = posix.pread(self._fd, 256, 0)
+            return int(text.partition(b"Umask:")[2].split(None, 1)[0], 8)
+        except (OSError, ValueError, IndexError):
+            return None
 
 
 def tag_of(pid: bytes) -> int | None:

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from . import _words as words
-from ._kernel import ancestry_is_ours, own_children_file_works, umask_of
+from ._kernel import UmaskOf, ancestry_is_ours, own_children_file_works
 from ._spawning import Order, Setup, SpawnError, ignored_signals, spawn
 from ._tags import Tags
 from ._trees import Tree, Trees
@@ -31,6 +31,7 @@ class Keeper:
 
     def __init__(self, fd: int, host: int) -> None:
         self.host = host
+        self.umask = UmaskOf(host)
         self.socket = _socket.socket(fileno=fd)
         self.socket.setblocking(False)
         self.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
@@ -122,7 +123,7 @@ class Keeper:
         tag = self.tags.new(self.trees.tags)
         environment = {**self.base, **delta} if uses_base else delta
         order = Order(file, argv, directory, environment, Setup(*setup) if setup else None)
-        umask = umask_of(self.host)
+        umask = self.umask.now()
         if umask is not None:
             posix.umask(umask)  # as the host has it now; the keeper makes no files
         try:
