@@ -318,6 +318,32 @@ def test_a_subscriber_that_fails_each_time_shows_one_traceback_of_a_kind(
     assert all(one.getMessage().endswith(": ValueError('one\\nof mine')") for one in again)
 
 
+def test_an_exception_whose_class_cannot_be_hashed_ends_no_subscriber(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Kind(type):
+        def __eq__(cls, other: object) -> bool:
+            return cls is other
+
+        __hash__ = None  # type: ignore[assignment]
+
+    class OddError(Exception, metaclass=Kind):
+        pass
+
+    heard: list[str] = []
+
+    def fail(event: VMEvent) -> None:
+        heard.append(event.kind)
+        raise OddError
+
+    with VMManager(FakeBackend()) as manager:
+        manager.subscribe(fail)
+        manager.remove(manager.allocate(VMConfig("vm", ["x"])))
+    assert heard[0] == "allocated"
+    assert heard[-1] == "removed"
+    assert len([one for one in caplog.records if "a subscriber failed" in one.message]) > 1
+
+
 def test_a_subscriber_that_cannot_be_called_with_an_event_is_refused(manager: VMManager) -> None:
     faces: list[Any] = [manager, AsyncVMManager(FakeBackend())]
     for face in faces:

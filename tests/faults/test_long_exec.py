@@ -183,7 +183,7 @@ def shown(stat):
     return shown_by(stat)
 
 _members._shown_by = shown
-_guard_program._take_away({sys.argv[2]: (2 ** 22 + 1, 1)}, "")  # the main process is no more
+_guard_program._take_away({sys.argv[2]: (2 ** 22 + 1, 1, 1)}, "")  # the main process is no more
 print(sleeper.wait(10))
 """
 

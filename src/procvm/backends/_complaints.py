@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import weakref
 
@@ -20,8 +21,16 @@ class Complaints:
 
     def tell(self, item: object, error: Exception) -> None:
         """Log ``error`` with its traceback, or one of a kind that was told already in a line."""
-        if type(error) in self._known:
-            _log.warning("a subscriber failed again at %.200s: %s", item, shortened(error))
-            return
-        self._known.add(type(error))
-        _log.error("a subscriber failed at %.200s; the others go on", item, exc_info=error)
+        with contextlib.suppress(Exception):  # a filter of the host's, say: the next is heard
+            if self._is_known(type(error)):
+                _log.warning("a subscriber failed again at %.200s: %s", item, shortened(error))
+            else:
+                _log.error("a subscriber failed at %.200s; the others go on", item, exc_info=error)
+
+    def _is_known(self, kind: type[Exception]) -> bool:
+        try:
+            is_known = kind in self._known
+            self._known.add(kind)
+        except TypeError:  # its class is of a class that cannot be hashed
+            return False
+        return is_known

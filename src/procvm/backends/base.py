@@ -163,6 +163,13 @@ class Backend(abc.ABC):
         RuntimeError("no event is left ...") when that is so and timeout is None.
         """
 
+    def wake_callers(self) -> None:
+        """Loop: wake at once whose waiters are set, where that is put off; nothing by default.
+
+        Code that is not the engine's runs next, and may wait for what such a caller holds.
+        """
+        return
+
     @abc.abstractmethod
     def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
         """Loop: run ``call`` in the loop after ``delay`` seconds."""

@@ -95,7 +95,11 @@ def _read(field: str, value: Any) -> dict[str, Any]:
 def _known(field: str, given: dict[str, Any], known: tuple[str, ...]) -> None:
     unknown = _unknown(given, known)
     if unknown:
-        words = [_listed(unknown), f"there are {', '.join(known)}", did_you_mean(unknown, known)]
+        words = [
+            _listed(unknown),
+            f"there are {', '.join(known)}",
+            did_you_mean(unknown, [key for key in known if key not in given]),
+        ]
         raise ConfigError(field, unknown, "; ".join(filter(None, words)))
 
 

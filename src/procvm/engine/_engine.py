@@ -328,6 +328,7 @@ class Engine:
         self.history.add(event)
         for listener in self.listeners:
             listener.put(event)
+        self.backend.wake_callers()  # a handler of the host's log may be slow
         note(event)
 
     _acts: ClassVar[dict[type[Effect], Callable[[Engine, Entry, Any], None]]] = {
@@ -352,6 +353,7 @@ class Engine:
 
     def _answer_wait(self, ticket: Ticket, vm: VM, log: LogBook, *, is_last: bool) -> None:
         assert ticket.wants is not None  # noqa: S101 - only waits come here
+        self.backend.wake_callers()
         try:
             if ticket.wants(vm):
                 ticket.settle(vm)

@@ -232,6 +232,8 @@ class Core:
             self.cancel(ticket)
             raise
         if not settled:
+            if os.getpid() != self.owner:  # forked in a handler, on top of this wait
+                raise ForkedManagerError(self.owner)
             self.cancel(ticket)
         return settled
 

@@ -123,6 +123,10 @@ class SubprocessBackend(Backend):
         assert isinstance(waiter, BellWaiter)  # noqa: S101 - made just above
         return waiter.wait(timeout)
 
+    def wake_callers(self) -> None:
+        """See Backend."""
+        self._reactor.wake_callers()
+
     def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
         """See Backend."""
         return self._reactor.call_later(delay, call)

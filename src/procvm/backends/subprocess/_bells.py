@@ -34,7 +34,7 @@ class Bell(Protocol):
         """Wait until it is rung (True) or time is up (False); a signal's handler may raise."""
 
     def reset(self) -> None:
-        """Make one that is rung, or is about to be, as it was before."""
+        """Make one that is rung as it was before."""
 
 
 class LockBell:
@@ -76,15 +76,16 @@ class PipeBell:
         return bool(self._poll.poll(seconds * 1000))
 
     def reset(self) -> None:
-        while not CALLS.hush(self._read):
-            self._poll.poll()
+        CALLS.hush(self._read)
 
     def close(self) -> None:
         """Close it, once; nobody rings or waits any more."""
-        ends, self._read, self._write = (self._read, self._write), -1, -1
-        for end in ends:
-            if end >= 0:
-                os.close(end)
+        read, write, self._read, self._write = self._read, self._write, -1, -1
+        if read >= 0:
+            try:
+                os.close(read)
+            finally:  # an interrupt may come between the two
+                os.close(write)
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # made in part, or the interpreter is ending

@@ -43,8 +43,8 @@ class Calls(Protocol):
     def ring(self, fd: int) -> None:
         """Write a byte into a pipe of our own, which is empty."""
 
-    def hush(self, fd: int) -> bool:
-        """Read that byte; False: it has not come yet."""
+    def hush(self, fd: int) -> None:
+        """Read that byte, which is there."""
 
     def watch(self, epoll: select.epoll, fd: int) -> None:
         """Begin to watch for input."""
@@ -94,11 +94,8 @@ class OrdinaryCalls:
     def ring(self, fd: int) -> None:
         os.write(fd, b"!")
 
-    def hush(self, fd: int) -> bool:
-        try:
-            return bool(os.read(fd, 1))
-        except BlockingIOError:
-            return False
+    def hush(self, fd: int) -> None:
+        os.read(fd, 1)
 
     def watch(self, epoll: select.epoll, fd: int) -> None:
         epoll.register(fd, select.EPOLLIN)

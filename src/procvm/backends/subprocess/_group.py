@@ -19,7 +19,7 @@ from ..base import Key, Plan
 from ._belongs import belongs
 from ._errors import start_error, translated
 from ._exits import exits_for
-from ._guard import Guard, weaknesses
+from ._guard import Guard, ticks, weaknesses
 from ._held import Held, group_of, step_of
 from ._holds import Holding, Reactor
 from ._launch import launch_words, user_words
@@ -95,7 +95,7 @@ class GroupHolder:
         who, env = user_words(plan, env)
         executable, argv = launch_words(plan, env)
         self._expect(key.vm_id)
-        began = self._reactor.monotonic()
+        began, since = self._reactor.monotonic(), ticks()
         process = subprocess.Popen(  # noqa: S603 - running programs is what this is for
             argv, executable=executable, cwd=plan.directory, env=env, stdin=subprocess.DEVNULL,
             stdout=ends[1], stderr=ends[3], start_new_session=True, **who,
@@ -108,7 +108,7 @@ class GroupHolder:
             process.wait()
             raise
         if self._guard is not None:
-            self._guard.keep(held.pid, key.vm_id)
+            self._guard.keep(held.pid, key.vm_id, since)
         return held
 
     def _expect(self, vm_id: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from ._members import HAS_PROC, program_of, start_of
@@ -14,6 +17,10 @@ __all__ = ["Guard", "weaknesses"]
 
 _PROGRAM = str(Path(__file__).with_name("_guard_program.py"))
 _PATIENCE = 5.0
+_MOST_UNREAD = 16384  # bytes; a pipe holds 65536
+
+_BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 _WEAKER = (
     "containment is 'group': a daemon that has left its session and its parent and cleared its "
@@ -24,11 +31,18 @@ _GROUPS_ALONE = "when this program is killed, only the group of each program is 
 
 
 class Guard:
-    """Started with the first VM, told of each, and ended by close."""
+    """Started with the first VM, told of each, and ended by close.
+
+    It reads what it is told when its host has died, or when the pipe fills: to be woken by each
+    start would take a processor from the program that starts.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: int | None = None
+        self._nudge: int | None = None
+        self._untold, self._unread = bytearray(), 0
+        self._knows_clock = False  # whether the time of a start is that of the boot's clock
 
     @staticmethod
     def is_available() -> bool:
@@ -47,15 +61,21 @@ class Guard:
             OSError: It cannot be started: no descriptor or process is left.
         """
         self.begin()
-        self._say(f"+0 0 {vm_id}\n")
+        self._say(f"+0 0 0 {vm_id}\n")
 
-    def keep(self, pid: int, vm_id: str) -> None:
-        """Guard a tree that was expected, now that its main process is known."""
-        try:
-            start = start_of(pid) or 0
-        except OSError:  # no descriptor to look with: it is known by its group and marker
-            start = 0
-        self._say(f"+{pid} {start} {vm_id}\n")
+    def keep(self, pid: int, vm_id: str, since: int) -> None:
+        """Guard a tree that was expected, now that its main process is known.
+
+        ``since`` is a reading of ``ticks`` before it was started. With one after it they tell
+        its start well enough, and in a hundredth of the time that a look at it takes.
+        """
+        first, last = since, ticks()
+        if not self._knows_clock:
+            try:
+                first = last = start_of(pid) or 0
+            except OSError:  # no descriptor to look with: it is known by its group and marker
+                first = last = 0
+        self._say(f"+{pid} {first} {last} {vm_id}\n")
 
     def let_go(self, vm_id: str) -> None:
         """Guard it no more: nothing of it lives."""
@@ -63,27 +83,48 @@ class Guard:
 
     def _start(self) -> None:
         self.forget()
-        read, write = os.pipe()
+        ends: list[int] = []
         try:
+            ends += os.pipe()
+            ends += os.pipe()
+            since = ticks()
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-S", "-E", "-s", "-B", _PROGRAM, *_host()],
-                stdin=read, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
-                start_new_session=True,
+                [sys.executable, "-S", "-E", "-s", "-B", _PROGRAM, str(ends[2]), *_host()],
+                stdin=ends[0], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+                start_new_session=True, pass_fds=[ends[2]],
             )  # fmt: skip
-            self._pipe = write
-            self._say(f"={program_of(os.getpid())}\n")
         except OSError:
-            os.close(write)
+            for end in ends:
+                os.close(end)
             raise
-        finally:
-            os.close(read)
+        told, self._pipe, nudge, self._nudge = ends
+        os.close(told)
+        os.close(nudge)
+        os.set_blocking(self._pipe, False)
+        os.set_blocking(self._nudge, False)
+        self._untold, self._unread = bytearray(), 0
+        with contextlib.suppress(OSError):  # no descriptor is left
+            began = start_of(self._process.pid)
+            self._knows_clock = began is not None and since <= began <= ticks()
+        self._say(f"={program_of(os.getpid())}\n")
 
     def _say(self, words: str) -> None:
-        if self._pipe is not None:
-            try:
-                os.write(self._pipe, words.encode())
-            except OSError:
-                self.forget()  # it was ended by somebody: the next start makes a new one
+        """Write it down for the guard; never blocks: somebody may have stopped it."""
+        if self._pipe is None or self._nudge is None:
+            return
+        self._untold += words.encode()
+        try:
+            told = os.write(self._pipe, self._untold)
+            del self._untold[:told]
+            self._unread += told
+            if self._unread > _MOST_UNREAD:
+                self._unread = 0
+                os.write(self._nudge, b"!")
+        except BlockingIOError:
+            if self._process is not None:
+                self._process.send_signal(signal.SIGCONT)
+        except OSError:
+            self.forget()  # it was ended by somebody: the next start makes a new one
 
     def close(self) -> None:
         """End the guard and reap it."""
@@ -99,10 +140,18 @@ class Guard:
         self._process = None
 
     def forget(self) -> None:
-        """Close this process's end of the pipe."""
-        if self._pipe is not None:
-            os.close(self._pipe)
-            self._pipe = None
+        """Close this process's ends of the pipes."""
+        ends, self._pipe, self._nudge = (self._pipe, self._nudge), None, None
+        for end in ends:
+            if end is not None:
+                os.close(end)
+
+
+def ticks() -> int:
+    """Return the time since the boot, as a process's start is told (proc_pid_stat(5)); else 0."""
+    if _BOOT is None:
+        return 0
+    return time.clock_gettime_ns(_BOOT) * _TICKS // 10**9
 
 
 def _host() -> tuple[str, str]:

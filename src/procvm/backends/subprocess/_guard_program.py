@@ -1,9 +1,10 @@
 """The guard: a small process that takes everything away when its host has died.
 
-Run as a script by the host, never imported. It reads lines from its standard input
-("=PROGRAM" at first, "+0 0 VM_ID" before a start, "+PID START VM_ID" after it, "-VM_ID", "quit")
-and watches the host by a pidfd as well: the end of a pipe alone never comes while a forked child
-of the host holds a copy of it.
+Run as a script by the host, never imported. On its standard input are lines ("=PROGRAM" at
+first, "+0 0 0 VM_ID" before a start, "+PID FIRST LAST VM_ID" after it, with ticks between which
+that happened, "-VM_ID", "quit"). It reads them when a byte comes through the pipe that it is given
+or at the end. It watches the host by a pidfd as well: the end of a pipe alone never comes while a
+forked child of the host holds a copy of it.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ _SURE_PASSES = 3  # in a row
 _UNSURE_PASSES = 10  # where somebody's environment cannot be seen
 
 
-def main(loop: int, host: int) -> None:
-    """Read what is to be guarded until the host is gone; then take it away."""
+Guarded = dict[str, tuple[int, int, int]]  # by VM: its main process, and when that began
+
+
+def main(nudge: int, loop: int, host: int) -> None:
+    """Wait until the host is gone; then take away what is guarded."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    guarded, program = _listen(host, _end_of(loop, host))
+    guarded, program = _listen(host, _end_of(loop, host), nudge)
     if guarded:
         _take_away(guarded, program)
 
@@ -54,26 +58,29 @@ def _end_of(loop: int, host: int) -> int:
     return ended
 
 
-def _listen(host: int, ended: int) -> tuple[dict[str, tuple[int, int]], str]:
+def _listen(host: int, ended: int, nudge: int) -> tuple[Guarded, str]:
     """Return what is guarded when the host has died, and its program; nothing after quit."""
+    os.set_blocking(0, False)
     poll = select.poll()
-    poll.register(0, select.POLLIN)
+    # Of what is said only the end is waited for, where poll is known to tell that by itself.
+    poll.register(0, 0 if sys.platform == "linux" else select.POLLIN)
+    poll.register(nudge, select.POLLIN)
     poll.register(ended, select.POLLIN)
     if hasattr(os, "pidfd_open"):
         try:
             poll.register(os.pidfd_open(host), select.POLLIN)
         except OSError:
             pass  # it is dead already: the end of the pipe comes as well
-    guarded: dict[str, tuple[int, int]] = {}
+    guarded: Guarded = {}
     rest, program, is_dead = b"", "", False
     while True:
-        # What was said is read to its end, also when the host dies meanwhile.
         is_dead = is_dead or os.getppid() != host
-        ready = [fd for fd, _ in poll.poll(0 if is_dead else None)]
-        data = os.read(0, 65536) if 0 in ready else b""
-        is_dead = is_dead or ended in ready
-        if not data and (is_dead or 0 in ready):
-            return guarded, program
+        ready = {fd for fd, _ in poll.poll(0 if is_dead else None)}
+        is_dead = is_dead or bool(ready - {0, nudge})
+        if nudge in ready and not os.read(nudge, 4096):
+            poll.unregister(nudge)
+        # What was said is read to its end, also when the host dies meanwhile.
+        data, is_end = _unread()
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             words = line.decode().split()
@@ -82,22 +89,37 @@ def _listen(host: int, ended: int) -> tuple[dict[str, tuple[int, int]], str]:
             if words[0][0] == "=":
                 program = words[0][1:]
             elif words[0][0] == "+":
-                guarded[words[2]] = (int(words[0][1:]), int(words[1]))
+                guarded[words[3]] = (int(words[0][1:]), int(words[1]), int(words[2]))
             else:
                 guarded.pop(words[0][1:], None)
+        if is_dead or is_end:
+            return guarded, program
 
 
-def _take_away(guarded: dict[str, tuple[int, int]], program: str) -> None:
+def _unread() -> tuple[bytes, bool]:
+    """Return what is to be read now, and whether that is the end."""
+    data = b""
+    while True:
+        try:
+            more = os.read(0, 65536)
+        except BlockingIOError:
+            return data, False
+        if not more:
+            return data, True
+        data += more
+
+
+def _take_away(guarded: Guarded, program: str) -> None:
     from _members import HAS_PROC, looks, send, start_of  # type: ignore[import-not-found] # noqa: PLC0415 - the folder of this script is on the path
 
     # What is known by its number goes at once, however many processes there are to look at.
-    for pid, start in guarded.values():
-        if pid and (not HAS_PROC or start_of(pid) == start):
+    for pid, first, last in guarded.values():
+        if pid and (not HAS_PROC or first <= (start_of(pid) or 0) <= last):
             with contextlib.suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)
     if not HAS_PROC:  # then the groups are all that can be seen from here
         return
-    is_starting = any(pid == 0 for pid, _ in guarded.values())
+    is_starting = any(pid == 0 for pid, _, _ in guarded.values())
     clean, wait, began = 0, _FIRST_PASS, time.monotonic()
     least = began + (_FOR_A_START if is_starting else 0.0)
     end = began + (_MOST_FOR_A_START if is_starting else _PATIENCE)
@@ -110,8 +132,10 @@ def _take_away(guarded: dict[str, tuple[int, int]], program: str) -> None:
             clean, sure, wait, least = 0, 0, _SLOWEST_PASS, time.monotonic() + _FOR_A_START
         # a group's number is not reused while it has members
         roots = {
-            vm_id: pid if pid and start_of(pid) in (None, start) else None
-            for vm_id, (pid, start) in guarded.items()
+            vm_id: pid
+            if pid and ((start := start_of(pid)) is None or first <= start <= last)
+            else None
+            for vm_id, (pid, first, last) in guarded.items()
         }
         seen = looks(roots, with_roots=True).values()
         sure = sure + 1 if all(look.is_sure for look in seen) else 0
@@ -141,4 +165,4 @@ def _is_copy_left(program: str) -> bool:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -63,6 +63,11 @@ class LoopLease:
         shared = self._shared
         return BellWaiter(None if shared is None else shared.bells)
 
+    def wake_callers(self) -> None:
+        """Loop: see Backend."""
+        if self._shared is not None:
+            self._shared.reactor.wake_callers()
+
     @property
     def has_begun(self) -> bool:
         """Whether the loop runs, as far as this backend is concerned."""

@@ -149,11 +149,8 @@ class LibcCalls:
     def ring(self, fd: int) -> None:
         _write(fd, b"!", 1)
 
-    def hush(self, fd: int) -> bool:
-        try:
-            return _read(fd, _HUSHED, 1) > 0
-        except BlockingIOError:
-            return False
+    def hush(self, fd: int) -> None:
+        _read(fd, _HUSHED, 1)
 
     def watch(self, epoll: select.epoll, fd: int) -> None:
         _epoll_ctl(epoll.fileno(), _ADD, fd, _EVENT.pack(select.EPOLLIN, fd))

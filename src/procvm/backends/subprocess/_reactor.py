@@ -124,6 +124,10 @@ class ReactorThread:
         """
         self._last.append(call)
 
+    def wake_callers(self) -> None:
+        """Loop: run at once what was to be run last."""
+        self._run_last()
+
     def monotonic(self) -> float:
         """Return seconds that only grow."""
         return time.monotonic()
@@ -190,7 +194,11 @@ class ReactorThread:
 
     def _run_last(self) -> None:
         while self._last:
-            self._attempt(self._last.popleft())
+            try:
+                call = self._last.popleft()
+            except IndexError:  # after the end whoever posts runs it too
+                return
+            self._attempt(call)
 
     def _attempt(self, call: Callable[[], object]) -> None:
         try:

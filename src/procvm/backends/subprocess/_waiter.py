@@ -11,7 +11,9 @@ __all__ = ["BellWaiter"]
 
 _FIRST_SLICE = 0.05
 _LONGEST_SLICE = 2.0
-_A_DAY = 86400.0  # poll(2) counts milliseconds in an int
+_A_MINUTE = (
+    60.0  # whoever sets it may be interrupted before it rings: a late call in the main thread
+)
 
 
 class BellWaiter:
@@ -48,8 +50,8 @@ class BellWaiter:
     def wait(self, timeout: float | None) -> bool:
         """Block until it is set, at most ``timeout`` seconds; a signal's handler may interrupt.
 
-        The handler may wait for the same on top of this. A bell whose wait is interrupted is
-        not given back: it may be rung yet.
+        The handler may wait for the same on top of this. A bell that may be rung yet is not
+        given back: one whose wait is interrupted, or ends as it is set.
         """
         __tracebackhide__ = True  # IPython and pytest show the verb, and not how it waits
         if self._is_set:
@@ -60,7 +62,9 @@ class BellWaiter:
             self._wait_in_slices(bell, timeout)
         try:
             self._waiting.remove(bell)
-        except ValueError:  # it is rung, or is about to be
+        except ValueError:
+            if not bell.wait(0):  # it is about to be rung, which may take as long as a call
+                return self._is_set
             bell.reset()
         if self._bells is not None:
             self._bells.give_back(bell)
@@ -75,10 +79,10 @@ class BellWaiter:
         """
         __tracebackhide__ = True
         in_main = threading.get_ident() == threading.main_thread().ident
-        a_slice, longest = (_FIRST_SLICE, _LONGEST_SLICE) if in_main else (_A_DAY, _A_DAY)
+        a_slice, longest = (_FIRST_SLICE, _LONGEST_SLICE) if in_main else (_A_MINUTE, _A_MINUTE)
         end = None if timeout is None else time.monotonic() + timeout
         left = longest
         while end is None or (left := end - time.monotonic()) > 0:
-            if bell.wait(min(left, a_slice)):
+            if bell.wait(min(left, a_slice)) or self._is_set:
                 return
             a_slice = min(2 * a_slice, longest)
