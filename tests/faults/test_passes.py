@@ -114,3 +114,15 @@ def test_a_pass_that_fails_is_told_to_all_as_one_that_saw_nothing(
     assert "MemoryError" in caplog.text
     passes.spare.close()
     os.close(three[0].handle)
+
+
+def test_where_no_number_was_given_out_since_nobody_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    last = [1000]
+    monkeypatch.setattr(_members, "_last_number", lambda: last[0])
+    monkeypatch.setattr(_members, "stat_of", lambda _: pytest.fail("looked at"))
+    look = _members.members(1000, "0" * 32, range(1000, 1001))
+    assert (look.left, look.is_sure, look.is_still) == ([], True, True)
+    last[0] = 1001  # one was just now: the next pass looks at it
+    assert not _members.members(1000, "0" * 32, range(1000, 1001)).is_still

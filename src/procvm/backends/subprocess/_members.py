@@ -160,6 +160,8 @@ def members(root: int | None, vm_id: str, some: range | None = None) -> Look:
         vm_id: What the marker in the environment says.
         some: What ``young`` returned of it.
     """
+    if some is not None and len(some) == 1:  # no number was given out since its own
+        return Look([], is_sure=True, is_still=_last_number() == some[0])
     return looks({vm_id: root}, some)[vm_id]
 
 
