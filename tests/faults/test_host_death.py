@@ -245,3 +245,63 @@ def carrying(mark: str) -> list[str]:
             except OSError:
                 continue
     return found
+
+
+HELPED = """
+import sys
+from procvm import SubprocessBackend, VMConfig, VMManager
+manager = VMManager(SubprocessBackend(sys.argv[1]))
+vm = manager.allocate(VMConfig("x", ["sh", "-c", "setsid sleep 1000 & sleep 1000"]))
+print(vm.vm_id, flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("containment", ["tree", "group"])
+def test_51_65_a_helper_that_is_stopped_hears_the_end_of_its_host(containment: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HELPED, containment],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as host:  # fmt: skip
+        assert host.stdout is not None
+        vm_id = host.stdout.readline().strip()
+        until(lambda: len(marked(vm_id)) >= 3)
+        (helper,) = helpers_of(host.pid)
+        until(lambda: is_listening(helper))
+        os.kill(int(helper), signal.SIGSTOP)
+        until(lambda: state_of(helper) == "T")
+        host.kill()
+    until_helped(host.pid)
+    assert marked(vm_id) == []
+
+
+@pytest.mark.parametrize("containment", ["tree", "group"])
+def test_65_a_helper_that_is_continued_goes_on(containment: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HELPED, containment],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as host:  # fmt: skip
+        assert host.stdout is not None
+        vm_id = host.stdout.readline().strip()
+        until(lambda: len(marked(vm_id)) >= 3)
+        (helper,) = helpers_of(host.pid)
+        until(lambda: is_listening(helper))
+        for _ in range(5):
+            os.kill(int(helper), signal.SIGSTOP)
+            until(lambda: state_of(helper) == "T")
+            os.kill(int(helper), signal.SIGCONT)
+            until(lambda: state_of(helper) == "S")
+        assert len(marked(vm_id)) >= 3
+        host.kill()
+    until_helped(host.pid)
+    assert marked(vm_id) == []
+
+
+def state_of(pid: str) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def is_listening(pid: str) -> bool:
+    """Tell whether it has said what SIGCONT is to do: it has begun, and waits (SigCgt of proc)."""
+    caught = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0]
+    return bool(int(caught, 16) >> (signal.SIGCONT - 1) & 1) and state_of(pid) == "S"

@@ -17,6 +17,7 @@ import sys
 import time
 
 _PR_SET_PDEATHSIG = 1
+_EXITING = 4  # PF_EXITING, include/linux/sched.h
 _PATIENCE = 5.0
 _FOR_A_START = 0.5  # seconds: the host died between a fork and its exec, which goes on
 _MOST_FOR_A_START = 30.0  # where it is seen to be there, and does not come to its exec
@@ -40,22 +41,42 @@ def main(nudge: int, loop: int, host: int) -> None:
 def _end_of(loop: int, host: int) -> int:
     """Return a descriptor that is readable when the host's thread that started this has ended.
 
-    By SIGHUP (prctl(2), PR_SET_PDEATHSIG). A host that is killed does not end, and closes
-    nothing, while another of its threads waits in the kernel where no signal reaches it.
+    By SIGCONT (prctl(2), PR_SET_PDEATHSIG), which one that somebody has stopped hears too. A host
+    that is killed does not end, and closes nothing, while another of its threads waits in the
+    kernel where no signal reaches it.
     """
     ended, to_end = os.pipe()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    thread = f"/proc/{host}/task/{loop}/stat"
+
+    def look(*_: object) -> None:
+        if _is_ending(thread):  # else somebody has continued the guard
+            os.write(to_end, b"x")
+
     if sys.platform == "linux":
+        # Where another /proc is mounted, or none, the end of the pipe has to do.
         with contextlib.suppress(ImportError, OSError):
+            if not os.path.exists(f"/proc/{host}/task"):  # noqa: PTH110 - a small program
+                return ended
             from _ctypes import call_function, dlopen, dlsym  # noqa: PLC0415 - may be missing
 
-            signal.signal(signal.SIGHUP, lambda *_: os.write(to_end, b"x"))
+            signal.signal(signal.SIGCONT, look)
             prctl = dlsym(dlopen(None, 0), "prctl")  # type: ignore[arg-type] # None: the program itself
-            call_function(prctl, (_PR_SET_PDEATHSIG, int(signal.SIGHUP), 0, 0, 0))
-        threads = f"/proc/{host}/task"
-        if os.path.exists(threads) and not os.path.exists(f"{threads}/{loop}"):  # noqa: PTH110 - a small program
-            os.write(to_end, b"x")  # before it was to be heard
+            call_function(prctl, (_PR_SET_PDEATHSIG, int(signal.SIGCONT), 0, 0, 0))
+            look()  # it may have ended before it was to be heard
     return ended
+
+
+def _is_ending(thread: str) -> bool:
+    """Tell whether a thread has ended, or is about to (proc_pid_stat(5), PF_EXITING)."""
+    try:
+        with open(thread, "rb") as file:  # noqa: PTH123 - the same
+            words = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    except OSError:  # no descriptor is left to look with
+        return False
+    return words[0] in (b"Z", b"X") or bool(int(words[6]) & _EXITING)
 
 
 def _listen(host: int, ended: int, nudge: int) -> tuple[Guarded, str]:

@@ -11,6 +11,7 @@ import signal as signals
 import socket
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -44,7 +45,7 @@ for name, body in marshal.loads(code):
     module.__package__ = "keeper"
     setattr(top, name, module)
     exec(body, module.__dict__)
-sys.modules["keeper._program"].run(int(sys.argv[1]), int(sys.argv[2]))
+sys.modules["keeper._program"].run(*map(int, sys.argv[1:]))
 """
 _log = logging.getLogger("procvm")
 _HOME = str(Path(sys.executable).resolve().parent) if sys.executable else "/"
@@ -117,13 +118,14 @@ class Keeper:
         """
         name = KEEPER if self._is_named else sys.executable
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        who = theirs.fileno(), threading.get_native_id(), os.getpid()
         program = -1
         try:
             program = os.memfd_create(KEEPER)
             _write_all(program, _code())
             os.lseek(program, 0, os.SEEK_SET)
             self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [name, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), str(os.getpid())],
+                [name, "-I", "-S", "-c", _BOOT, *map(str, who)],
                 executable=sys.executable, stdin=program, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL, cwd=_HOME, pass_fds=(theirs.fileno(),),
                 start_new_session=True,

@@ -8,12 +8,13 @@ import resource
 
 __all__ = [
     "RLIMIT_LOCKS", "UmaskOf", "ancestry_is_ours", "below", "children_of", "command_of",
-    "environment_of", "is_stopped", "own_children", "own_children_file_works", "parent_of", "send",
-    "send_group", "send_to_child", "session_of", "tag_of",
+    "environment_of", "is_ending", "is_stopped", "own_children", "own_children_file_works",
+    "parent_of", "send", "send_group", "send_to_child", "session_of", "tag_of",
 ]  # fmt: skip
 
 RLIMIT_LOCKS = 10  # without effect since Linux 2.4.25, inherited, readable by all: getrlimit(2)
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
+_EXITING = 4  # PF_EXITING, include/linux/sched.h
 _READ = posix.O_RDONLY | posix.O_CLOEXEC
 _OWN = f"/proc/self/task/{posix.getpid()}/children"
 
@@ -21,16 +22,17 @@ _OWN = f"/proc/self/task/{posix.getpid()}/children"
 def ancestry_is_ours() -> bool:
     """Become the parent of every orphan below (prctl(2), PR_SET_CHILD_SUBREAPER).
 
-    And hear, by SIGHUP, of the end of the thread that started the keeper, the host's loop: a host
+    And hear, by SIGCONT, of the end of the thread that started the keeper, the host's loop: a host
     that is killed does not end, and closes nothing, while another of its threads waits in the
-    kernel where no signal reaches it (for a hung disk, or a pipe that a program holds).
+    kernel where no signal reaches it (for a hung disk, or a pipe that a program holds). SIGCONT,
+    as that is heard by a keeper too that somebody has stopped.
     """
     try:
         from _ctypes import call_function, dlopen, dlsym  # noqa: PLC0415 - may be missing
 
         prctl = dlsym(dlopen(None, 0), "prctl")  # type: ignore[arg-type] # None: the program itself
         call_function(prctl, (_PR_SET_NAME, b"procvm-keeper"))
-        call_function(prctl, (_PR_SET_PDEATHSIG, int(_signal.SIGHUP), 0, 0, 0))
+        call_function(prctl, (_PR_SET_PDEATHSIG, int(_signal.SIGCONT), 0, 0, 0))
         return bool(call_function(prctl, (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) == 0)
     except (ImportError, OSError):
         return False
@@ -109,6 +111,17 @@ def session_of(pid: bytes) -> bytes | None:
 def is_stopped(pid: bytes) -> bool:
     """Tell whether a signal has stopped it (proc_pid_stat(5)); its tracer's stops do not count."""
     return _stat_words(pid)[:1] == [b"T"]
+
+
+def is_ending(pid: int, thread: int) -> bool:
+    """Tell whether a thread has ended, or is about to (proc_pid_stat(5), PF_EXITING)."""
+    try:
+        words = _content(f"/proc/{pid}/task/{thread}/stat").rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    except OSError:  # no descriptor is left to look with
+        return False
+    return words[0] in (b"Z", b"X") or bool(int(words[6]) & _EXITING)
 
 
 def command_of(pid: bytes) -> str:

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from . import _words as words
-from ._kernel import UmaskOf, ancestry_is_ours, own_children_file_works
+from ._kernel import UmaskOf, ancestry_is_ours, is_ending, own_children_file_works
 from ._spawning import Order, Setup, SpawnError, ignored_signals, spawn
 from ._tags import Tags
 from ._trees import Tree, Trees
@@ -161,8 +161,13 @@ def _all_of(fd: int) -> bytes:
     return data
 
 
-def _listen_to_signals(ended: list[int]) -> int:
+def _listen_to_signals(ended: list[int], loop: int, host: int) -> int:
     """Note who asks it to go, and return the descriptor that a child's end makes readable."""
+
+    def look(*_: object) -> None:
+        if is_ending(host, loop):  # else somebody has continued the keeper
+            ended.append(1)
+
     for number in (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGPIPE, _signal.SIGTSTP):
         _signal.signal(number, _signal.SIG_IGN)
     wake, woken = posix.pipe()
@@ -172,6 +177,7 @@ def _listen_to_signals(ended: list[int]) -> int:
     _signal.signal(_signal.SIGCHLD, lambda *_: None)
     for number in (_signal.SIGTERM, _signal.SIGHUP):
         _signal.signal(number, lambda *_: ended.append(1))
+    _signal.signal(_signal.SIGCONT, look)
     return wake
 
 
@@ -185,11 +191,11 @@ def _greet(keeper: Keeper, *, has_handle: bool) -> None:
     keeper.flush()
 
 
-def run(fd: int, host: int) -> None:
-    """Be the keeper of ``host`` until it is gone, or says that it needs none."""
+def run(fd: int, loop: int, host: int) -> None:
+    """Be the keeper of ``host``, whose thread ``loop`` asks it, until it is gone or needs none."""
     posix.set_inheritable(fd, False)
     ended: list[int] = []
-    wake = _listen_to_signals(ended)
+    wake = _listen_to_signals(ended, loop, host)
     keeper = Keeper(fd, host)
     poll = select.poll()
     poll.register(wake, select.POLLIN)
