@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -110,6 +111,19 @@ def test_its_pipe_does_not_fill(guard: Guard, program: subprocess.Popen[bytes]) 
         lives(guard, program, 600)
         until(lambda: is_told(guard, program))
     assert process_of(guard).poll() is None
+
+
+def test_a_small_pipe_is_read_when_it_is_full(
+    guard: Guard, program: subprocess.Popen[bytes]
+) -> None:
+    """As a user's who has many: what is said is told at once, and not with the next start."""
+    assert guard._pipe is not None
+    until(lambda: status(process_of(guard).pid)["State"].startswith("S"))
+    assert guard._most_unread == fcntl.fcntl(guard._pipe, fcntl.F_GETPIPE_SZ) // 4
+    fcntl.fcntl(guard._pipe, fcntl.F_SETPIPE_SZ, 4096)
+    for _ in range(300):
+        lives(guard, program, 1)
+        assert not guard._untold
 
 
 def test_one_that_is_stopped_holds_nobody_up_and_is_continued(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -17,7 +19,8 @@ __all__ = ["Guard", "weaknesses"]
 
 _PROGRAM = str(Path(__file__).with_name("_guard_program.py"))
 _PATIENCE = 5.0
-_MOST_UNREAD = 16384  # bytes; a pipe holds 65536
+_SMALLEST_PIPE = 4096  # bytes, pipe(7)
+_PATIENCE_WITH_A_PIPE = 50  # milliseconds; all that it takes is a look of the guard's
 
 _BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -41,7 +44,7 @@ class Guard:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: int | None = None
         self._nudge: int | None = None
-        self._untold, self._unread = bytearray(), 0
+        self._untold, self._unread, self._most_unread = bytearray(), 0, 0
         self._knows_clock = False  # whether the time of a start is that of the boot's clock
 
     @staticmethod
@@ -103,28 +106,38 @@ class Guard:
         os.set_blocking(self._pipe, False)
         os.set_blocking(self._nudge, False)
         self._untold, self._unread = bytearray(), 0
+        self._most_unread = _size_of(self._pipe) // 4
         with contextlib.suppress(OSError):  # no descriptor is left
             began = start_of(self._process.pid)
             self._knows_clock = began is not None and since <= began <= ticks()
         self._say(f"={program_of(os.getpid())}\n")
 
     def _say(self, words: str) -> None:
-        """Write it down for the guard; never blocks: somebody may have stopped it."""
-        if self._pipe is None or self._nudge is None:
+        """Write it down for the guard, and wake it when the pipe fills."""
+        if self._pipe is None or self._nudge is None or self._process is None:
             return
         self._untold += words.encode()
         try:
-            told = os.write(self._pipe, self._untold)
-            del self._untold[:told]
-            self._unread += told
-            if self._unread > _MOST_UNREAD:
+            if not self._write(self._pipe):  # somebody has stopped it, or it was not woken in time
+                _wake(self._nudge, self._process)
+                poll = select.poll()
+                poll.register(self._pipe, select.POLLOUT)
+                poll.poll(_PATIENCE_WITH_A_PIPE)
+                self._write(self._pipe)  # or with what is said next
+            elif self._unread > self._most_unread:
                 self._unread = 0
-                os.write(self._nudge, b"!")
-        except BlockingIOError:
-            if self._process is not None:
-                self._process.send_signal(signal.SIGCONT)
+                _wake(self._nudge, self._process)
         except OSError:
             self.forget()  # it was ended by somebody: the next start makes a new one
+
+    def _write(self, pipe: int) -> bool:
+        try:
+            told = os.write(pipe, self._untold)
+        except BlockingIOError:
+            return False
+        del self._untold[:told]
+        self._unread += told
+        return not self._untold
 
     def close(self) -> None:
         """End the guard and reap it."""
@@ -145,6 +158,19 @@ class Guard:
         for end in ends:
             if end is not None:
                 os.close(end)
+
+
+def _size_of(pipe: int) -> int:
+    """Return how much it holds: 64 KiB, and less for a user who has many (pipe(7))."""
+    if not hasattr(fcntl, "F_GETPIPE_SZ"):
+        return _SMALLEST_PIPE
+    return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+
+
+def _wake(nudge: int, process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(BlockingIOError):  # it is full of such
+        os.write(nudge, b"!")
+    process.send_signal(signal.SIGCONT)
 
 
 def ticks() -> int:
