@@ -25,6 +25,7 @@ from procvm import (
     VMNotFoundError,
 )
 from procvm.backends.subprocess._bells import Bell, Bells, LockBell, PipeBell
+from procvm.backends.subprocess._calls import CALLS
 from procvm.backends.subprocess._reactor import ReactorThread
 from procvm.backends.subprocess._waiter import BellWaiter
 
@@ -339,7 +340,7 @@ def test_a_forked_child_keeps_no_pipe_and_close_leaves_none() -> None:
 
 def test_a_handler_of_a_signal_may_use_verbs_within_a_verb() -> None:
     told: list[str] = []
-    config = VMConfig("vm", ["sh", "-c", f"kill -ALRM {os.getpid()}; exec sleep 1000"])
+    config = VMConfig("vm", ["sh", "-c", f"kill -USR1 {os.getpid()}; exec sleep 1000"])
 
     def handle(*_: object) -> None:
         told.append(manager.allocate(VMConfig("two", ["sleep", "1000"])).name)
@@ -347,10 +348,38 @@ def test_a_handler_of_a_signal_may_use_verbs_within_a_verb() -> None:
 
     with VMManager(SubprocessBackend("tree")) as manager:
         manager.remove(manager.allocate(VMConfig("warm", ["sleep", "1000"])))
-        was = signal.signal(signal.SIGALRM, handle)
+        was = signal.signal(signal.SIGUSR1, handle)
         try:  # it comes while the start is waited for, or later
             with contextlib.suppress(StartError, VMNotFoundError):
                 manager.wait(manager.allocate(config), lambda vm: vm.state == "removed")
         finally:
-            signal.signal(signal.SIGALRM, was)
+            signal.signal(signal.SIGUSR1, was)
     assert told == ["two", "vm"]
+
+
+def test_a_handler_may_call_a_verb_while_one_wakes_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Wherever the signal comes: here it does in the middle of a post."""
+    told: list[str] = []
+
+    def handle(*_: object) -> None:
+        told.append(manager.allocate(VMConfig("two", ["sleep", "1000"])).name)
+
+    def waking(event: int) -> None:
+        wake(event)
+        if threading.current_thread() is threading.main_thread() and not told:
+            told.append("in")
+            signal.raise_signal(signal.SIGUSR1)
+
+    wake = CALLS.wake
+    was = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with VMManager(SubprocessBackend("tree")) as manager:
+            manager.allocate(VMConfig("one", ["sleep", "1000"]))
+            monkeypatch.setattr(CALLS, "wake", waking)
+            manager.remove("one")
+            assert [vm.name for vm in manager.list()] == ["two"]
+    finally:
+        signal.signal(signal.SIGUSR1, was)
+    assert told == ["in", "two"]

@@ -51,7 +51,7 @@ class Core:
         self.engine = Engine(backend)
         self.owner = os.getpid()
         self.closing = Closing(self.engine, backend, lambda: _open.discard(self))
-        self._listening = threading.Lock()
+        self._listening = threading.RLock()  # as a signal's handler may subscribe on top
         self.title = "VMManager"  # what its face is called
         self.forgotten: tuple[VM, ...] = ()  # what ran when nothing held the manager any more
         _open.add(self)
@@ -217,7 +217,10 @@ class Core:
         """Let it hear no more; any thread, again is silent."""
         listener.stop()
         with self._listening:
-            kept = [one for one in self.engine.listeners if one is not listener]
+            was = kept = None
+            while was is not self.engine.listeners or kept is None:  # a handler changed them
+                was = self.engine.listeners
+                kept = [one for one in was if one is not listener]
             self.engine.listeners = kept
 
     def block(self, ticket: Ticket, timeout: float | None = None) -> bool:

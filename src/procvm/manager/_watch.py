@@ -63,7 +63,7 @@ class Watch:
         self._display, self._shell = _notebook()
         self._core, self._title = core, title
         self._dirty, self._stopping = threading.Event(), threading.Event()
-        self._stop_lock = threading.Lock()
+        self._stop_lock = threading.RLock()
         self._cell = self._shell.execution_count
         self._handle = self._display(_Picture(core, title), display_id=True)
         self._thread = threading.Thread(target=self._run, name="procvm-watch", daemon=True)

@@ -28,7 +28,7 @@ class Guard:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._lock = threading.Lock()  # held for these few fields alone, never during a verb
+        self._lock = threading.RLock()  # held for these few fields alone, never during a verb
         self._configs: dict[str, VMConfig] = {}
         self._reserved = 0
         self._seen: dict[bytes, float] = {}

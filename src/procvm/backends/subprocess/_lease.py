@@ -27,7 +27,7 @@ class _Shared:
         self.users: set[LoopLease] = set()
 
 
-_guard = threading.Lock()
+_guard = threading.RLock()
 _now: _Shared | None = None
 
 
@@ -144,7 +144,7 @@ class LoopLease:
 def forget_in_child() -> None:
     """In a forked child: close its copies; the next backend begins a loop of its own."""
     global _guard, _now  # noqa: PLW0603 - another thread may have held the lock at the fork
-    _guard = threading.Lock()
+    _guard = threading.RLock()
     shared, _now = _now, None
     if shared is not None:
         shared.hub.forget()

@@ -24,7 +24,7 @@ class Poller(Protocol):
         """Return the watched descriptors that are readable or hung up."""
 
     def wake(self) -> None:
-        """End the present wait, or the next; never blocks."""
+        """End the present wait, or the next; never blocks; of one that is closed it is silent."""
 
     def close(self) -> None:
         """Close its own descriptors; in a forked child too, where nothing may be removed."""
@@ -56,11 +56,13 @@ class EpollPoller:
         return [fd for fd in found if fd != own]
 
     def wake(self) -> None:
-        CALLS.wake(self._event)
+        if self._event >= 0:
+            CALLS.wake(self._event)
 
     def close(self) -> None:
         self._epoll.close()
-        os.close(self._event)
+        event, self._event = self._event, -1
+        os.close(event)
 
 
 class PollPoller:
@@ -88,13 +90,15 @@ class PollPoller:
 
     def wake(self) -> None:
         try:
-            os.write(self._write, b"\0")
+            if self._write >= 0:
+                os.write(self._write, b"\0")
         except BlockingIOError:
             pass  # full: it wakes anyway
 
     def close(self) -> None:
-        os.close(self._read)
-        os.close(self._write)
+        read, write, self._read, self._write = self._read, self._write, -1, -1
+        os.close(read)
+        os.close(write)
 
 
 def make_poller() -> Poller:

@@ -44,8 +44,9 @@ class ReactorThread:
         self._timers: list[_Timer] = []
         self._ready: dict[int, Callable[[], object]] = {}
         self._stale: set[int] = set()
-        self._starting = threading.Lock()
-        self._waking = threading.Lock()
+        # A signal's handler may call a verb on top of one, also while that has one of these.
+        self._starting = threading.RLock()
+        self._waking = threading.RLock()
         self._thread: threading.Thread | None = None
         self._threads: list[threading.Thread] = []
         self._claim = threading.Lock()
@@ -76,8 +77,9 @@ class ReactorThread:
             self._run_calls()
         elif self._is_asleep:  # set before the loop looks at the calls for the last time
             with self._waking:  # so that no descriptor is written that was closed meanwhile
-                if self._poller is not None:
-                    self._poller.wake()
+                poller = self._poller
+                if poller is not None:
+                    poller.wake()
 
     def _begin(self) -> None:
         """Start the thread; an interrupt at any point of this leaves at most one that runs."""

@@ -11,9 +11,7 @@ __all__ = ["BellWaiter"]
 
 _FIRST_SLICE = 0.05
 _LONGEST_SLICE = 2.0
-_A_MINUTE = (
-    60.0  # whoever sets it may be interrupted before it rings: a late call in the main thread
-)
+_A_MINUTE = 60.0  # whoever sets it late, in the main thread, may be interrupted before it rings
 
 
 class BellWaiter:
