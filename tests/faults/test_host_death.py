@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -257,8 +257,9 @@ sys.stdin.readline()
 """
 
 
-@pytest.mark.parametrize("containment", ["tree", "group"])
-def test_51_65_a_helper_that_is_stopped_hears_the_end_of_its_host(containment: str) -> None:
+@contextlib.contextmanager
+def helped(containment: str) -> Iterator[tuple[str, str]]:
+    """A host that runs a tree: its VM's id and its helper, which waits; killed at the end."""
     with subprocess.Popen(
         [sys.executable, "-c", HELPED, containment],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -268,33 +269,28 @@ def test_51_65_a_helper_that_is_stopped_hears_the_end_of_its_host(containment: s
         until(lambda: len(marked(vm_id)) >= 3)
         (helper,) = helpers_of(host.pid)
         until(lambda: is_listening(helper))
-        os.kill(int(helper), signal.SIGSTOP)
-        until(lambda: state_of(helper) == "T")
+        yield vm_id, helper
         host.kill()
     until_helped(host.pid)
     assert marked(vm_id) == []
 
 
 @pytest.mark.parametrize("containment", ["tree", "group"])
+def test_51_65_a_helper_that_is_stopped_hears_the_end_of_its_host(containment: str) -> None:
+    with helped(containment) as (_, helper):
+        os.kill(int(helper), signal.SIGSTOP)
+        until(lambda: state_of(helper) == "T")
+
+
+@pytest.mark.parametrize("containment", ["tree", "group"])
 def test_65_a_helper_that_is_continued_goes_on(containment: str) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", HELPED, containment],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as host:  # fmt: skip
-        assert host.stdout is not None
-        vm_id = host.stdout.readline().strip()
-        until(lambda: len(marked(vm_id)) >= 3)
-        (helper,) = helpers_of(host.pid)
-        until(lambda: is_listening(helper))
+    with helped(containment) as (vm_id, helper):
         for _ in range(5):
             os.kill(int(helper), signal.SIGSTOP)
             until(lambda: state_of(helper) == "T")
             os.kill(int(helper), signal.SIGCONT)
             until(lambda: state_of(helper) == "S")
         assert len(marked(vm_id)) >= 3
-        host.kill()
-    until_helped(host.pid)
-    assert marked(vm_id) == []
 
 
 def state_of(pid: str) -> str:
