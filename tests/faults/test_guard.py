@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from procvm import SubprocessBackend, VMConfig, VMManager
+from procvm.backends.fake._clock import Clock, FakeTimer
 from procvm.backends.subprocess._guard import Guard, ticks
 from procvm.backends.subprocess._members import start_of
 
@@ -22,9 +25,63 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc"
 LONG = 60.0
 
 
+class Loop:
+    """A loop that does what it is told to, when it is told to."""
+
+    def __init__(self) -> None:
+        self.ready: dict[int, Callable[[], object]] = {}
+        self.later: list[Callable[[], None]] = []
+        self.delays: list[float] = []
+        self.monotonic = time.monotonic
+
+    def register(self, fd: int, ready: Callable[[], object]) -> None:
+        self.ready[fd] = ready
+
+    def unregister(self, fd: int) -> None:
+        del self.ready[fd]
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> FakeTimer:
+        self.later.append(call)
+        self.delays.append(delay)
+        return Clock().call_later(delay, call)
+
+    def post(self, call: Callable[[], None]) -> None:
+        raise AssertionError(call)
+
+    def run_until(self, done: Callable[[], bool]) -> None:
+        """Do what is to be done later at once, until ``done``."""
+        deadline = time.monotonic() + LONG
+        while not done():
+            assert time.monotonic() < deadline
+            self.let_pass()
+            time.sleep(0.002)
+
+    def let_pass(self) -> None:
+        """Do what is to be done later, and what has come."""
+        later, self.later = self.later, []
+        for call in later:
+            call()
+        for fd, _ in ready_of(list(self.ready)):
+            self.ready[fd]()
+
+
+def ready_of(fds: list[int]) -> list[tuple[int, int]]:
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return poll.poll(0)
+
+
 @pytest.fixture
-def guard() -> Iterator[Guard]:
-    guard = Guard()
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    assert not loop.ready
+
+
+@pytest.fixture
+def guard(loop: Loop) -> Iterator[Guard]:
+    guard = Guard(loop)
     guard.begin()
     yield guard
     guard.close()
@@ -68,13 +125,8 @@ def is_told(guard: Guard, program: subprocess.Popen[bytes]) -> bool:
     return not guard._untold
 
 
-def test_the_time_of_a_start_is_known_without_a_look(program: subprocess.Popen[bytes]) -> None:
-    guard = Guard()
-    guard.begin()
-    try:
-        assert guard._knows_clock
-    finally:
-        guard.close()
+def test_the_time_of_a_start_is_known_without_a_look(guard: Guard) -> None:
+    assert guard._knows_clock
     for _ in range(20):
         since = ticks()
         with subprocess.Popen(["true"]) as process:
@@ -135,6 +187,55 @@ def test_one_that_is_stopped_holds_nobody_up_and_is_continued(
     lives(guard, program, 3000)
     until(lambda: not status(process.pid)["State"].startswith("T"))
     until(lambda: is_told(guard, program))
+
+
+def test_what_a_full_pipe_did_not_take_is_told_without_another_start(
+    guard: Guard, loop: Loop, program: subprocess.Popen[bytes]
+) -> None:
+    os.kill(process_of(guard).pid, signal.SIGSTOP)
+    lives(guard, program, 3000)
+    loop.run_until(lambda: not guard._untold)
+
+
+def test_one_that_somebody_has_ended_is_made_anew_once_a_second_at_most(
+    guard: Guard, loop: Loop, program: subprocess.Popen[bytes]
+) -> None:
+    guard.expect("0" * 32)
+    guard.keep(program.pid, "0" * 32, ticks())
+    first = process_of(guard)
+    first.kill()
+    loop.run_until(lambda: process_of(guard) is not first)
+    assert process_of(guard).poll() is None
+    (delay,) = loop.delays
+    assert 0.0 < delay <= 1.0
+    assert first.returncode == -signal.SIGKILL
+
+
+def test_one_that_guards_nothing_is_not_made_anew(guard: Guard, loop: Loop) -> None:
+    process = process_of(guard)
+    process.kill()
+    loop.run_until(lambda: not loop.ready)
+    loop.let_pass()
+    assert process_of(guard) is process
+
+
+def test_one_that_cannot_be_made_anew_is_so_later(
+    guard: Guard, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard.expect("0" * 32)
+    first = process_of(guard)
+    first.kill()
+    loop.run_until(lambda: not loop.ready)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe", no_descriptor)
+        loop.let_pass()
+    assert process_of(guard) is first
+    loop.let_pass()
+    assert process_of(guard) is not first
+
+
+def no_descriptor() -> tuple[int, int]:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 HOST = """

@@ -293,6 +293,21 @@ def test_65_a_helper_that_is_continued_goes_on(containment: str) -> None:
         assert len(marked(vm_id)) >= 3
 
 
+def test_51_65_a_guard_that_is_killed_is_followed_by_another_that_knows_all() -> None:
+    """The host dies afterwards, and starts nothing meanwhile."""
+    with helped("group") as (vm_id, first):
+        host = int(Path(f"/proc/{first}/cmdline").read_bytes().split(b"\0")[-2])
+        for _ in range(2):  # the next one has lived less than a second
+            (guard,) = helpers_of(host)
+            os.kill(int(guard), signal.SIGKILL)
+            until(partial(another_helper, host, guard))
+        assert len(marked(vm_id)) >= 3
+
+
+def another_helper(host: int, first: str) -> list[str]:
+    return [one for one in helpers_of(host) if one != first]
+
+
 def state_of(pid: str) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 

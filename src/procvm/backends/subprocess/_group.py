@@ -49,7 +49,7 @@ class GroupHolder:
         self._held: dict[Key, Held] = {}
         self._passes = Passes(reactor)
         self._exits = exits_for(reactor)
-        self._guard = Guard() if Guard.is_available() else None
+        self._guard = Guard(reactor) if Guard.is_available() else None
         self.host_death = self._guard is not None
         self.degraded = weaknesses(self._guard)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import select
 import signal
@@ -13,14 +14,18 @@ import threading
 import time
 from pathlib import Path
 
-from ._members import HAS_PROC, program_of, start_of
+from ._holds import Reactor
+from ._members import HAS_PROC, handle_of, program_of, start_of
 
 __all__ = ["Guard", "weaknesses"]
 
+_log = logging.getLogger("procvm")
 _PROGRAM = str(Path(__file__).with_name("_guard_program.py"))
 _PATIENCE = 5.0
+_BETWEEN = 1.0  # seconds between one and the next: whatever ended it may end that as well
 _SMALLEST_PIPE = 4096  # bytes, pipe(7)
 _PATIENCE_WITH_A_PIPE = 50  # milliseconds; all that it takes is a look of the guard's
+_AGAIN = 0.1  # seconds
 
 _BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -34,17 +39,22 @@ _GROUPS_ALONE = "when this program is killed, only the group of each program is 
 
 
 class Guard:
-    """Started with the first VM, told of each, and ended by close.
+    """Started with the first VM, told of each, and ended by close; if ended before, made anew.
 
     It reads what it is told when its host has died, or when the pipe fills: to be woken by each
     start would take a processor from the program that starts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._guarded: dict[str, str] = {}  # by VM: what was said of it
         self._process: subprocess.Popen[bytes] | None = None
+        self._handle: int | None = None  # its pidfd
+        self._began = 0.0
         self._pipe: int | None = None
         self._nudge: int | None = None
         self._untold, self._unread, self._most_unread = bytearray(), 0, 0
+        self._is_due = False  # whether what could not be told is to be tried once more
         self._knows_clock = False  # whether the time of a start is that of the boot's clock
 
     @staticmethod
@@ -64,7 +74,8 @@ class Guard:
             OSError: It cannot be started: no descriptor or process is left.
         """
         self.begin()
-        self._say(f"+0 0 0 {vm_id}\n")
+        self._guarded[vm_id] = f"+0 0 0 {vm_id}\n"
+        self._say(self._guarded[vm_id])
 
     def keep(self, pid: int, vm_id: str, since: int) -> None:
         """Guard a tree that was expected, now that its main process is known.
@@ -78,14 +89,17 @@ class Guard:
                 first = last = start_of(pid) or 0
             except OSError:  # no descriptor to look with: it is known by its group and marker
                 first = last = 0
-        self._say(f"+{pid} {first} {last} {vm_id}\n")
+        self._guarded[vm_id] = f"+{pid} {first} {last} {vm_id}\n"
+        self._say(self._guarded[vm_id])
 
     def let_go(self, vm_id: str) -> None:
         """Guard it no more: nothing of it lives."""
+        self._guarded.pop(vm_id, None)
         self._say(f"-{vm_id}\n")
 
     def _start(self) -> None:
-        self.forget()
+        """Start it, and tell it of all that is guarded."""
+        self._let_it_be()
         ends: list[int] = []
         try:
             ends += os.pipe()
@@ -110,7 +124,30 @@ class Guard:
         with contextlib.suppress(OSError):  # no descriptor is left
             began = start_of(self._process.pid)
             self._knows_clock = began is not None and since <= began <= ticks()
-        self._say(f"={program_of(os.getpid())}\n")
+            self._handle = handle_of(self._process.pid)
+        if self._handle is not None:
+            self._reactor.register(self._handle, self._ended)
+        self._began = self._reactor.monotonic()
+        self._say("".join([f"={program_of(os.getpid())}\n", *self._guarded.values()]))
+
+    def _ended(self) -> None:
+        """Somebody has ended it: what runs gets another one."""
+        process = self._process
+        self._let_it_be()
+        if process is None:
+            return
+        process.wait()  # which it can, says its handle
+        _log.warning("the guard, process %d, was ended by somebody", process.pid)
+        life = self._reactor.monotonic() - self._began
+        self._reactor.call_later(max(0.0, _BETWEEN - life), self._renew)
+
+    def _renew(self) -> None:
+        if not self._guarded:
+            return  # the next start begins another
+        try:
+            self.begin()
+        except OSError:  # no descriptor or process is left now
+            self._reactor.call_later(_BETWEEN, self._renew)
 
     def _say(self, words: str) -> None:
         """Write it down for the guard, and wake it when the pipe fills."""
@@ -123,12 +160,19 @@ class Guard:
                 poll = select.poll()
                 poll.register(self._pipe, select.POLLOUT)
                 poll.poll(_PATIENCE_WITH_A_PIPE)
-                self._write(self._pipe)  # or with what is said next
+                if not self._write(self._pipe) and not self._is_due:
+                    self._is_due = True
+                    self._reactor.call_later(_AGAIN, self._say_the_rest)
             elif self._unread > self._most_unread:
                 self._unread = 0
                 _wake(self._nudge, self._process)
         except OSError:
-            self.forget()  # it was ended by somebody: the next start makes a new one
+            self._close_pipes()  # it was ended by somebody, which its handle tells
+
+    def _say_the_rest(self) -> None:
+        self._is_due = False
+        if self._untold:
+            self._say("")
 
     def _write(self, pipe: int) -> bool:
         try:
@@ -141,10 +185,11 @@ class Guard:
 
     def close(self) -> None:
         """End the guard and reap it."""
+        self._guarded.clear()
         if self._process is None:
             return
         self._say("quit\n")
-        self.forget()
+        self._let_it_be()
         try:
             self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -152,12 +197,26 @@ class Guard:
             self._process.wait()
         self._process = None
 
-    def forget(self) -> None:
-        """Close this process's ends of the pipes."""
+    def _let_it_be(self) -> None:
+        """Neither watch it nor speak to it."""
+        self._close_pipes()
+        if self._handle is not None:
+            self._reactor.unregister(self._handle)
+            os.close(self._handle)
+            self._handle = None
+
+    def _close_pipes(self) -> None:
         ends, self._pipe, self._nudge = (self._pipe, self._nudge), None, None
         for end in ends:
             if end is not None:
                 os.close(end)
+
+    def forget(self) -> None:
+        """In a forked child: close its copies; what is watched is the parent's."""
+        self._close_pipes()
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
 
 
 def _size_of(pipe: int) -> int:
