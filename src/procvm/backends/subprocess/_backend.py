@@ -153,6 +153,7 @@ class SubprocessBackend(Backend):
 
     def resolve(self, config: VMConfig, base: str) -> Plan:
         """See Backend."""
+        self._holder.alert()  # it wakes up while the program is looked at
         return resolve(config, base)
 
     def renew(self, plan: Plan) -> Plan:

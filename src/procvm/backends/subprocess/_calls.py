@@ -55,6 +55,9 @@ class Calls(Protocol):
     def send(self, sock: socket.socket, data: bytes) -> None:
         """Send a message, or raise BlockingIOError."""
 
+    def hint(self, sock: socket.socket, data: bytes) -> None:
+        """Send a message that may be lost; it is not sent where it would be a call more."""
+
     def mailbox(self, size: int) -> Mailbox:
         """Make one for messages of up to ``size`` bytes; as the others for one thread."""
 
@@ -105,6 +108,9 @@ class OrdinaryCalls:
 
     def send(self, sock: socket.socket, data: bytes) -> None:
         sock.send(data)
+
+    def hint(self, sock: socket.socket, data: bytes) -> None:
+        pass
 
     def mailbox(self, size: int) -> Mailbox:
         return _OrdinaryMailbox(size)

@@ -59,6 +59,9 @@ class GroupHolder:
             with suppress(OSError):
                 self._guard.begin()
 
+    def alert(self) -> None:
+        """See Holder."""
+
     def spawn(self, key: Key, plan: Plan, env: Mapping[str, str]) -> None:
         """See Holder."""
         ends: list[int] = []

@@ -68,6 +68,9 @@ class Holder(Protocol):
     def prepare(self) -> None:
         """Start what helps (keeper, guard); what fails is told by the first spawn."""
 
+    def alert(self) -> None:
+        """Any thread: a start is about to be asked for, unless the look at it fails."""
+
     def spawn(self, key: Key, plan: Plan, env: Mapping[str, str]) -> None:
         """Start the plan's executable in a new session with exactly this environment."""
 

@@ -49,6 +49,7 @@ sys.modules["keeper._program"].run(*map(int, sys.argv[1:]))
 """
 _log = logging.getLogger("procvm")
 _HOME = str(Path(sys.executable).resolve().parent) if sys.executable else "/"
+_SOON = marshal.dumps((words.SOON,))
 _RETRY = 0.002
 _LATER = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
 _NOBODY = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF})
@@ -102,7 +103,8 @@ class Keeper:
         self._base: dict[str, str] = {}
         self.facts: dict[str, Any] = {}
         self.began = host_facts()  # what it, and so its programs, inherit
-        self.is_up = False
+        self.is_up = self._is_alert = False
+        self._using = threading.RLock()  # the socket; a signal's handler may start as well
         self._is_over = False
         self._heard = True
         self._silent = 0
@@ -149,12 +151,25 @@ class Keeper:
 
     # --- to the keeper ------------------------------------------------------------------
 
+    def alert(self) -> None:
+        """Wake it ahead of a start, once for each; any thread.
+
+        A process is slow to wake where every processor sleeps, those of a virtual machine most.
+        The start takes as long to get here, and finds it awake.
+        """
+        if self.is_up and not self._is_alert:
+            with self._using:  # so that no descriptor is written that was closed meanwhile
+                if not self._is_over:
+                    self._is_alert = True
+                    CALLS.hint(self._socket, _SOON)
+
     def say(self, request: tuple[Any, ...]) -> None:
         """Send a request, or queue it until the keeper is up and takes it.
 
         Raises:
             OSError: It is too long for a message, and there is no room for it elsewhere.
         """
+        self._is_alert = False
         data, fd = marshal.dumps(request), None
         if len(data) > words.LONGEST:
             fd = os.memfd_create("procvm-request")
@@ -322,7 +337,8 @@ class Keeper:
     def _close_socket(self) -> None:
         if self._socket.fileno() >= 0:
             self._reactor.unregister(self._socket.fileno())
-        self._socket.close()
+        with self._using:
+            self._socket.close()
 
     def _forget_what_waits(self) -> None:
         for _, fd in self._waiting:

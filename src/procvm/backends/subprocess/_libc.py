@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -160,6 +161,10 @@ class LibcCalls:
 
     def send(self, sock: socket.socket, data: bytes) -> None:
         _send(sock.fileno(), data, len(data), _SEND)
+
+    def hint(self, sock: socket.socket, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # it takes no more, or nobody is there any more
+            _send(sock.fileno(), data, len(data), _SEND)
 
     def mailbox(self, size: int) -> Mailbox:
         return _Mailbox(size)

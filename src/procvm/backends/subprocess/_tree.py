@@ -85,6 +85,12 @@ class TreeHolder:
             if self.containment == "tree":  # else it could do less than is needed
                 self._keeper = keeper
 
+    def alert(self) -> None:
+        """See Holder."""
+        keeper = self._keeper
+        if keeper is not None:
+            keeper.alert()
+
     def spawn(self, key: Key, plan: Plan, env: Mapping[str, str]) -> None:
         """See Holder."""
         try:

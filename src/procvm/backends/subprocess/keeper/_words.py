@@ -8,10 +8,10 @@ from __future__ import annotations
 
 __all__ = [
     "ABILITIES", "BASE", "BIG", "ENDED", "FAILED", "GONE", "HELLO", "LONGEST", "MARKER", "PING",
-    "PONG", "QUIT", "SIGNAL", "SPAWN", "STARTED", "STOP", "SURVIVED", "VERSION",
+    "PONG", "QUIT", "SIGNAL", "SOON", "SPAWN", "STARTED", "STOP", "SURVIVED", "VERSION",
 ]  # fmt: skip
 
-VERSION = 2
+VERSION = 3
 LONGEST = 32 * 1024
 MARKER = b"PROCVM_VM"
 ABILITIES = ("subreaper", "tag", "pidfd", "children", "base", "outermost")  # of a greeting
@@ -21,6 +21,7 @@ BASE = "base"  # (BASE, environment): what the deltas of later spawns are laid o
 SPAWN = "spawn"  # (SPAWN, id, mark, file, argv, directory, uses_base, delta, stop, setup)
 STOP = "stop"  # (STOP, id, grace)
 SIGNAL = "signal"  # (SIGNAL, id, number, to)
+SOON = "soon"  # (SOON,): a SPAWN is about to follow; to be woken by it is all that it is for
 PING = "ping"  # (PING,)
 QUIT = "quit"  # (QUIT,)
 BIG = "big"  # (BIG, id) and a memfd with the request, a SPAWN
