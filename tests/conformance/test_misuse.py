@@ -122,6 +122,32 @@ def test_a_wait_that_took_too_long_says_for_what(
     assert str(caught.value) == f"VM 'x' is in state running after waiting 0.01 s {words}"
 
 
+def test_what_holds_already_is_waited_for_in_no_time(manager: VMManager) -> None:
+    vm = manager.allocate(VMConfig("x", LONG))
+    for _ in range(100):
+        assert manager.wait(vm, "running", timeout=0) == vm
+    with pytest.raises(WaitTimeoutError, match=r"^VM 'x' is in state running after waiting 0 s"):
+        manager.wait(vm, timeout=0)
+    with pytest.raises(VMNotFoundError, match="'never'"):
+        manager.wait("never", timeout=0)
+    manager.remove(vm)
+    assert manager.wait(vm, "removed", timeout=0).state is VMState.REMOVED
+
+
+def test_so_it_is_awaited() -> None:
+    async def look() -> None:
+        async with AsyncVMManager() as manager:
+            vm = await manager.allocate(VMConfig("x", LONG))
+            for _ in range(100):
+                assert await manager.wait(vm, "running", timeout=0) == vm
+            with pytest.raises(WaitTimeoutError, match=r"^VM 'x' is in state running after"):
+                await manager.wait(vm, timeout=0)
+            with pytest.raises(VMNotFoundError, match="'never'"):
+                await manager.wait("never", timeout=0)
+
+    asyncio.run(look())
+
+
 def test_a_handle_of_a_vm_that_was_removed_is_told_by_its_name(manager: VMManager) -> None:
     vm = manager.remove(manager.allocate(VMConfig("x", LONG)))
     for verb in (manager.get, manager.remove, manager.reset, manager.usage):

@@ -58,6 +58,11 @@ class Ticket:
         return self.is_settled and self._error is None
 
     @property
+    def is_answered(self) -> bool:
+        """Whether it was settled with anything, and not taken back before."""
+        return self._value is not None or self._error is not None
+
+    @property
     def error(self) -> BaseException | None:
         """What it was answered with, if that was an error."""
         return self._error

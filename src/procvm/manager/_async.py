@@ -23,7 +23,7 @@ from ._follow import AsyncLineIterator
 from ._progress import Bar
 from ._shown import VMs, html_of, watched
 from ._sync import VMManager
-from ._until import Until, Wanted, seconds
+from ._until import A_LOOK, Until, Wanted, seconds
 
 if TYPE_CHECKING:
     from ..display import Timeline
@@ -172,7 +172,8 @@ class AsyncVMManager:
         """Wait until a VM is in one of the states, or a function holds, or it has ended."""
         wanted, limit = Wanted(until), seconds("timeout", timeout)
         ticket = self._core.wait(vm, wanted)
-        if not await self._wait_for(ticket, limit):
+        in_time = await self._wait_for(ticket, limit)
+        if not in_time and not (await self._wait_for(ticket, A_LOOK) and ticket.is_answered):
             raise self._core.overdue(ticket.vm_id, limit, wanted)
         found: VM = ticket.result()
         return found

@@ -19,7 +19,7 @@ from ._core import Core, close_forgotten
 from ._follow import LineIterator
 from ._progress import Bar
 from ._shown import Events, Lines, VMs, drawn, html_of, watched
-from ._until import Until, Wanted, last, plain, seconds, takes_one
+from ._until import A_LOOK, Until, Wanted, last, plain, seconds, takes_one
 
 if TYPE_CHECKING:
     from ..display import Timeline
@@ -232,7 +232,7 @@ class VMManager:
         Args:
             vm: Which.
             until: States, or functions of a snapshot; none: until it has ended.
-            timeout: Seconds; None: for ever.
+            timeout: Seconds; 0: what holds now counts; None: for ever.
 
         Raises:
             WaitTimeoutError: Time is up; the VM goes on.
@@ -243,7 +243,8 @@ class VMManager:
         """
         wanted, limit = Wanted(until), seconds("timeout", timeout)
         ticket = self._core.wait(vm, wanted)
-        if not self._core.block(ticket, limit):
+        in_time = self._core.block(ticket, limit)
+        if not in_time and not (self._core.block(ticket, A_LOOK) and ticket.is_answered):
             raise self._core.overdue(ticket.vm_id, limit, wanted)
         found: VM = ticket.result()
         return found

@@ -12,8 +12,9 @@ from ..facts import VMState
 from ..lifecycle import is_final
 from ..values import VM
 
-__all__ = ["Until", "Wanted", "last", "plain", "seconds", "takes_one"]
+__all__ = ["A_LOOK", "Until", "Wanted", "last", "plain", "seconds", "takes_one"]
 
+A_LOOK = 0.5  # seconds for the loop to say what it saw before time was up: also with timeout=0
 Until = VMState | str | Callable[[VM], bool]
 
 
