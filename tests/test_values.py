@@ -95,7 +95,7 @@ def test_a_log_probe_of_a_fake_without_such_output_says_so() -> None:
     fake.program("wbe", FakeProgram(output=[(1.0, "stdout", "up\n")]))
     misnamed = "VM 'web' has no script, and no VM has the name of the script 'wbe'"
     said = {
-        "web": f"'^up$' or 'done': its script writes nothing; {misnamed};",
+        "web": f"'^up$' or 'done': {misnamed};",
         "talks": "'^up$' or 'done': its script writes '1', '2', '3', ...;",
     }
     with VMManager(fake) as manager:
@@ -105,6 +105,42 @@ def test_a_log_probe_of_a_fake_without_such_output_says_so() -> None:
             assert f"no line matched {words}" in caught.value.why
             assert "FakeProgram(output=" in caught.value.why
         assert manager.list() == []
+
+
+@pytest.mark.parametrize(
+    "pattern", ["ready to accept", "^up$", r"listening on \[::\]", r"a\.b", "it's"]
+)
+def test_the_script_that_is_shown_for_a_plain_pattern_passes(pattern: str) -> None:
+    fake, config = FakeBackend(), VMConfig("db", "x", ready=probes.log(pattern))
+    with VMManager(fake) as manager:
+        with pytest.raises(ReadyTimeoutError, match=r"VM 'db' has no script; .* would pass") as no:
+            manager.allocate(config)
+        shown = no.value.why.rpartition("FakeProgram(")[2].removesuffix(" would pass")
+        fake.program("db", eval(f"FakeProgram({shown}"))  # noqa: S307 - what a reader would paste
+        assert manager.allocate(config).state is VMState.RUNNING
+
+
+def test_for_another_pattern_it_is_shown_how_a_line_is_scripted() -> None:
+    fake = FakeBackend()
+    fake.program("db", FakeProgram(output=[(0.0, "stdout", "ready\n")]))
+    with VMManager(fake) as manager:
+        with pytest.raises(ReadyTimeoutError) as caught:
+            manager.allocate(VMConfig("db", "x", ready=probes.log(r"port (\d+)")))
+        way = "a line is scripted so: FakeProgram(output=[(0.0, 'stdout', '...\\n')])"
+        assert f"its script writes 'ready'; {way}" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    "answers", [[(60.0, False, "hung")], [(10.0, False, "no")], [(99.0, True, "late")]]
+)
+def test_scripted_answers_that_never_pass_say_what_they_put_out_of_force(
+    answers: list[tuple[float, bool, str]],
+) -> None:
+    fake = FakeBackend()
+    fake.program("api", FakeProgram(ready_after=2.0, probes=answers))
+    words = "ready_after counts for nothing beside them"
+    with VMManager(fake) as manager, pytest.raises(ReadyTimeoutError, match=words):
+        manager.allocate(VMConfig("api", "x", ready=probes.tcp(80)))
 
 
 def test_a_fake_that_is_ready_too_late_says_when() -> None:

@@ -321,7 +321,8 @@ def call(function: Callable[[], Any], **options: Unpack[Options]) -> Call:
 def all_of(*several: Probe, **options: Unpack[Options]) -> AllOf:
     """Pass when all of several probes pass.
 
-    ``options`` are what every Probe has: ``timeout`` in seconds, and for ``alive`` ``interval`` in
+    ``options`` are what every Probe has: ``timeout`` in seconds, which counts instead of those of
+    the parts, and for ``alive`` ``interval`` in
     seconds and ``failures``.
     """
     return AllOf(probes=several, **options)
@@ -330,7 +331,8 @@ def all_of(*several: Probe, **options: Unpack[Options]) -> AllOf:
 def any_of(*several: Probe, **options: Unpack[Options]) -> AnyOf:
     """Pass when any of several probes passes.
 
-    ``options`` are what every Probe has: ``timeout`` in seconds, and for ``alive`` ``interval`` in
+    ``options`` are what every Probe has: ``timeout`` in seconds, which counts instead of those of
+    the parts, and for ``alive`` ``interval`` in
     seconds and ``failures``.
     """
     return AnyOf(probes=several, **options)

@@ -58,6 +58,21 @@ def test_numbers_beyond_what_the_kernel_holds(field: str) -> None:
         refused(field, Limits, **{field: value})
 
 
+def test_a_limit_says_of_what_it_is_a_number() -> None:
+    for field, words in (
+        ("memory", "bytes, 300 * 2**20 say, at least 1"), ("cpu_time", "seconds, at least 1"),
+        ("file_size", "bytes, at least 0"), ("core", "bytes, at least 0"),
+    ):  # fmt: skip
+        error = refused(field, Limits, **{field: 0.5})
+        assert error.why == f"must be a whole number of {words}"
+
+
+def test_a_variable_that_is_to_be_unset_is_left_out() -> None:
+    assert refused("env['A']", VMConfig, "x", "x", env={"A": None}).why.endswith(
+        "is of type NoneType; what is left out is not set"
+    )
+
+
 def test_other_numbers() -> None:
     refused("grace", StopPolicy, grace=HUGE)
     refused("nice", Limits, nice=HUGE)

@@ -122,6 +122,12 @@ def test_a_wait_that_took_too_long_says_for_what(
     assert str(caught.value) == f"VM 'x' is in state running after waiting 0.01 s {words}"
 
 
+@pytest.mark.parametrize("until", [["running", "failed"], (VMState.EXITED,), {"failed"}])
+def test_several_states_to_wait_for_are_several_arguments(manager: VMManager, until: Any) -> None:
+    with pytest.raises(ConfigError, match="given one after the other, each an argument"):
+        manager.wait("x", until)
+
+
 def test_what_holds_already_is_waited_for_in_no_time(manager: VMManager) -> None:
     vm = manager.allocate(VMConfig("x", LONG))
     for _ in range(100):

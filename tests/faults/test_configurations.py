@@ -150,6 +150,13 @@ def test_16_a_directory_that_is_a_file_is_no_program_either(
     with pytest.raises(NotExecutableError) as as_program:
         manager.allocate(VMConfig("x", LONG, path=file))
     assert as_program.value.path == str(file)
+    way = "path is the directory to run in, or the program"
+    assert as_program.value.why.endswith(f"chmod +x, or name its interpreter; {way}")
+    file.chmod(0o755)
+    with pytest.raises(NotExecutableError, match=f"or empty; {way}"):
+        manager.allocate(VMConfig("x", LONG, path=file))
+    with pytest.raises(NotExecutableError, match=r"without a #! line, or empty \[tried"):
+        manager.allocate(VMConfig("x", [str(file)]))
     with pytest.raises(WorkingDirectoryError) as missing:
         manager.allocate(VMConfig("x", ["no-such-program"], path=tmp_path / "missing"))
     assert missing.value.path == str(tmp_path / "missing")

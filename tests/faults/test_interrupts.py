@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -164,7 +168,8 @@ def test_56_an_interrupted_close_goes_on_to_its_end(
         text=True,
         check=False,
     )
-    told = ["interrupted", "<VMManager closing, with 1 VM>", "<VMManager closed> removed"]
+    waits = f"close was interrupted and goes on: 'deaf' may take up to {grace} s to end"
+    told = [waits, "interrupted", "<VMManager closing, with 1 VM>", "<VMManager closed> removed"]
     assert done.stderr.splitlines() == told, done.stderr
 
 
@@ -216,3 +221,43 @@ def test_56_an_interrupted_start_of_several_is_taken_back_behind_its_caller(
     assert len(told) == 2, done.stderr
     assert told[0].startswith("interrupted; deaf is stopping as process "), told
     assert told[1] == "<VMManager with 0 VMs>"
+
+
+AT_THE_END = """
+import atexit
+from procvm import StopPolicy, VMConfig, VMManager, probes
+manager = VMManager()
+deaf = "trap '' TERM; echo up; while :; do sleep 1; done"
+stop = StopPolicy(grace=1000.0)
+vm = manager.allocate(VMConfig("deaf", ["sh", "-c", deaf], ready=probes.log("up"), stop=stop))
+print(vm.pid, flush=True)
+atexit.register(print, "ending", flush=True)
+"""
+
+
+def test_57_an_interrupt_at_the_very_end_kills_what_is_left_and_is_told_in_a_line() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", AT_THE_END], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    ) as host:  # fmt: skip
+        assert host.stdout is not None
+        deaf = host.stdout.readline().strip()
+        assert host.stdout.readline() == "ending\n"
+        until(lambda: all(state_of(host.pid) == "S" for _ in range(20)))  # it waits
+        host.send_signal(signal.SIGINT)
+        told = host.communicate(timeout=60)[1].splitlines()
+    assert told[-1] == "interrupted while closing: what still runs is killed"
+    assert not [line for line in told if "Traceback" in line]
+    until(lambda: not Path("/proc", deaf).exists())
+
+
+def state_of(pid: int) -> str:
+    time.sleep(0.001)
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

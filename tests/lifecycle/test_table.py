@@ -344,6 +344,13 @@ def test_a_next_life_knows_of_no_grace_of_the_last() -> None:
     assert (life.state, life.reason) == (VMState.FAILED, "the program was ended by SIGKILL")
 
 
+def test_a_kill_that_was_asked_for_is_no_lack_of_memory() -> None:
+    life = record(VMState.RUNNING, config=VMConfig("web", ["web"], limits=Limits(memory=1000)))
+    stopping, _ = advance(life, Remove(0.0), NOW)
+    after, _ = advance(stopping, KILLED, NOW)
+    assert "memory" not in after.reason
+
+
 @pytest.mark.parametrize("state", [VMState.RUNNING, VMState.STARTING])
 @pytest.mark.parametrize(
     ("limits", "number", "words"),
@@ -353,6 +360,13 @@ def test_a_next_life_knows_of_no_grace_of_the_last() -> None:
         (Limits(file_size=9), signal.SIGXCPU, ""),
         (Limits(), signal.SIGXFSZ, ""),
         (Limits(cpu_time=3), signal.SIGKILL, ""),
+        (
+            Limits(memory=1000),
+            signal.SIGSEGV,
+            ": it may want more than its limit of memory, 1000 bytes",
+        ),
+        (Limits(memory=1000), signal.SIGHUP, ""),
+        (Limits(), signal.SIGSEGV, ""),
     ],
 )
 def test_an_end_by_a_limit_is_told_where_it_was_set(

@@ -151,3 +151,32 @@ def test_a_scope_that_is_none_and_a_function_of_nothing_are_named() -> None:
         vm_fixture("web", lambda: VMConfig("web", "true"))  # type: ignore[arg-type, misc] # the same
     with pytest.raises(ConfigError, match=r"config='sleep 10'.*must be a VMConfig"):
         vm_fixture("web", "sleep 10")  # type: ignore[arg-type] # the same
+
+
+def test_a_setup_that_fails_names_the_fixture(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makeconftest(
+        """
+        from procvm import VMConfig
+        from procvm.testing import vm_fixture
+
+        one = vm_fixture("one", VMConfig("same", "sleep 1000"), scope="session")
+        two = vm_fixture("two", VMConfig("same", "sleep 1000"), scope="session")
+        home = vm_fixture("home", lambda tmp_path: VMConfig("home", "sleep 1", path=tmp_path))
+        """
+    )
+    pytester.makepyfile(
+        """
+        def test_one(one, two): ...
+        def test_home(home): ...
+        """
+    )
+    result = run()
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines([
+        "*in vm_fixture('two', ...)",
+        "*in the function of vm_fixture('home', ...), which is given pytest's request",
+    ])  # fmt: skip
+    shown = run("--fixtures").stdout
+    shown.fnmatch_lines(
+        ["    A VM, started for each session: procvm.testing.vm_fixture('one', ...)."]
+    )

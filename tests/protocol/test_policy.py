@@ -322,6 +322,39 @@ def test_only_ones_own_vms_can_be_reached(manager: VMManager) -> None:
     assert [vm.name for vm in manager.list()] == ["host"]
 
 
+def test_ones_own_vm_that_is_gone_is_told_so_and_no_other_of_its_name(manager: VMManager) -> None:
+    handle = Dispatcher(manager, dialect="extended", policy=_policy()).handle
+    vm_id = handle(_allocate("nap"))["result"]["vm_id"]
+    assert handle(_on("remove_vm", "nap"))["result"]["status"] == "success"
+    stranger = manager.allocate(VMConfig("nap", "sleep 5"))  # the host's own
+    for vm in ("nap", vm_id):
+        for method in ("remove_vm", "reset_vm"):
+            error = handle(_on(method, vm))["result"]["error"]
+            assert error["code"] == "vm-not-found"
+            assert "'nap' was removed" in error["message"]
+    assert manager.get("nap") == stranger
+    assert _denied(handle(_on("remove_vm", stranger.vm_id))) == "args.vm_id"
+
+
+def test_what_is_denied_is_named_as_it_was_asked_for(manager: VMManager, tmp_path: Path) -> None:
+    policy = _policy(roots=[str(tmp_path)])
+    handle = Dispatcher(manager, dialect="extended", policy=policy).handle
+    words = [
+        handle(_allocate(**more))["result"]["error"]["message"]
+        for more in (
+            {"command": "id -u", "path": str(tmp_path)},
+            {"path": "/etc"},
+            {"path": str(tmp_path), "log": {"file": "/etc/web.log"}},
+        )
+    ]
+    outside = "lies outside the directories that requests may use (a relative one is the host's)"
+    assert words == [
+        "args.config.command: 'id' is no program that requests may run",
+        f"args.config.path: '/etc' {outside}",
+        f"args.config.log.file: '/etc/web.log' {outside}",
+    ]
+
+
 def test_there_are_no_more_vms_than_allowed(manager: VMManager) -> None:
     handle = Dispatcher(manager, dialect="extended", policy=_policy(max_vms=2)).handle
     manager.allocate(VMConfig("host", "sleep 5"))

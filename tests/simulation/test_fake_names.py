@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from procvm import (
+    ConfigError,
     FakeBackend,
     FakeProgram,
     UnreachableStateError,
     VMConfig,
     VMManager,
     VMNotFoundError,
+    VMState,
 )
 
 ENDS = FakeProgram(exit_after=60.0)
@@ -49,6 +53,36 @@ def test_what_can_never_come_is_said_once_and_why() -> None:
         assert str(caught.value).count(" ever ") == 0
 
 
+def never(name: str, **scripts: FakeProgram) -> str:
+    """Return what is said of a wait for the end of ``name`` where nothing can come."""
+    with VMManager(fake := FakeBackend()) as manager:
+        for one, program in scripts.items():
+            fake.program(one, program)
+        vm = manager.allocate(VMConfig(name, "run"))
+        with pytest.raises(UnreachableStateError) as caught:
+            manager.wait(vm)
+        return caught.value.why.removeprefix("no event is left in virtual time")
+
+
+def test_a_name_that_differs_in_its_letters_case_is_near() -> None:
+    told = "; VM 'db' has no script, and no VM has the name of the script 'dB'"
+    assert never("db", dB=ENDS) == told
+
+
+def test_where_nothing_can_come_every_script_of_nobody_is_told() -> None:
+    assert never("web", server=ENDS) == (
+        "; VMs without a script: 'web'; scripts without a VM: 'server'"
+    )
+    assert never("web", b=ENDS, a=ENDS, d=ENDS, c=ENDS).endswith(": 'a', 'b', 'c'")
+    assert never("web") == never("web", web=FakeProgram()) == ""
+
+
+def test_an_end_that_was_scripted_without_its_time_is_told() -> None:
+    told = "; the script of 'job' has {} and no exit_after: it never ends"
+    assert never("job", job=FakeProgram(exit_code=3)) == told.format("exit_code=3")
+    assert never("job", job=FakeProgram(exit_signal=9)) == told.format("exit_signal=9")
+
+
 def test_scripts_and_names_that_are_right_are_silent(caplog: pytest.LogCaptureFixture) -> None:
     with VMManager(fake := FakeBackend()) as manager:
         for name in ("worker-1", "web", "far"):
@@ -72,3 +106,21 @@ def test_a_crash_of_a_mistyped_name_is_told_the_names_that_look_like_it() -> Non
         with pytest.raises(VMNotFoundError) as caught:
             fake.crash("w00")
         assert caught.value.near == ()
+
+
+def test_what_cannot_be_meant_by_a_crash_or_a_script_is_refused() -> None:
+    fake = FakeBackend()
+    several: Any = [ENDS]
+    with VMManager(fake) as manager:
+        manager.allocate(VMConfig("web", "run"))
+        with pytest.raises(ConfigError, match="a signal is signal='SIGKILL'"):
+            fake.crash("web", "SIGKILL")  # type: ignore[arg-type] # the mistake
+        with pytest.raises(ConfigError, match="ends it by no code, and code=3 is given"):
+            fake.crash("web", 3, signal="KILL")
+        with pytest.raises(ConfigError, match="several are given one after the other"):
+            fake.program("web", several)
+        with pytest.raises(ConfigError, match="must be a finite number of seconds"):
+            fake.advance("5")  # type: ignore[arg-type] # the mistake
+        assert manager.get("web").state is VMState.RUNNING
+        fake.crash("web", None, signal="KILL")
+        assert str(manager.get("web").exit) == "was ended by SIGKILL"

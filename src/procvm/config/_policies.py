@@ -35,12 +35,14 @@ def not_negative(_: Any, attribute: Any, value: Any) -> None:
         raise ConfigError(attribute.name, value, "must be a finite number, at least 0")
 
 
-def _whole(least: int, *, optional: bool = False) -> Any:
+def _whole(least: int, *, optional: bool = False, of: str = "") -> Any:
     def check(_: Any, attribute: Any, value: Any) -> None:
         if value is None and optional:
             return
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ConfigError(attribute.name, value, f"must be a whole number, at least {least}")
+            what = f" of {of}" if of else ""
+            why = f"must be a whole number{what}, at least {least}"
+            raise ConfigError(attribute.name, value, why)
         if value > _LARGEST:
             raise ConfigError(attribute.name, value, f"must be at most {_LARGEST}")
 
@@ -161,12 +163,18 @@ class Limits:
         cpu_affinity: Processors it may run on; the start fails when one of them cannot be had.
     """
 
-    memory: int | None = attrs.field(default=None, validator=_whole(1, optional=True))
-    cpu_time: int | None = attrs.field(default=None, validator=_whole(1, optional=True))
+    memory: int | None = attrs.field(
+        default=None, validator=_whole(1, optional=True, of="bytes, 300 * 2**20 say")
+    )
+    cpu_time: int | None = attrs.field(
+        default=None, validator=_whole(1, optional=True, of="seconds")
+    )
     open_files: int | None = attrs.field(default=None, validator=_whole(3, optional=True))
     processes: int | None = attrs.field(default=None, validator=_whole(1, optional=True))
-    file_size: int | None = attrs.field(default=None, validator=_whole(0, optional=True))
-    core: int | None = attrs.field(default=None, validator=_whole(0, optional=True))
+    file_size: int | None = attrs.field(
+        default=None, validator=_whole(0, optional=True, of="bytes")
+    )
+    core: int | None = attrs.field(default=None, validator=_whole(0, optional=True, of="bytes"))
     nice: int | None = attrs.field(default=None, validator=_niceness)
     cpu_affinity: tuple[int, ...] | None = attrs.field(default=None, converter=_processors)
 

@@ -98,7 +98,8 @@ def _env(given: Mapping[str, str]) -> Environment:
         if not isinstance(key, str) or not key or "=" in key:
             raise ConfigError("env", key, "a name must be text, not empty and without '='")
         if not isinstance(text, str):
-            why = f"a value must be text and is of type {type(text).__name__}; str() makes it"
+            way = "str() makes it" if text is not None else "what is left out is not set"
+            why = f"a value must be text and is of type {type(text).__name__}; {way}"
             raise ConfigError(f"env[{key!r}]", "...", why)
         encodable("env", key)
         encodable(f"env[{key[:80]!r}]", text)

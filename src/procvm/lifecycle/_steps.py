@@ -42,6 +42,8 @@ _INTERRUPTED = "its reset was interrupted"
 _REMOVE, _RESET, _RESTART = Then.REMOVE, Then.RESET, Then.RESTART
 _ASKED = (_REMOVE, _RESET, Then.ABANDON)
 _QUIET = Quiet()
+# By these ends who is refused memory and has not looked, or has given up.
+_OUT_OF_MEMORY = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGKILL")
 _START: Effects = (_QUIET, Spawn())
 
 
@@ -144,6 +146,8 @@ def _why_ended(draft: Draft, signal: int | None, now: Moment) -> str:
         return f"its limit of cpu_time, {limits.cpu_time} s, is reached"
     if name == "SIGXFSZ" and limits.file_size is not None:
         return f"its limit of file_size, {limits.file_size} bytes, is reached"
+    if name in _OUT_OF_MEMORY and limits.memory is not None and draft.kill_at is None:
+        return f"it may want more than its limit of memory, {limits.memory} bytes"
     return ""
 
 

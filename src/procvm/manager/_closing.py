@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,9 @@ from ..errors import StartError, StopError
 
 __all__ = ["Closing", "told"]
 
+_log = logging.getLogger("procvm")
 _LAST_PATIENCE = 5.0
+_FEW = 5  # names in a line
 
 
 class _Behind:
@@ -60,7 +63,7 @@ class Closing:
         except Exception:
             raise  # the caller is told, and may try again
         except BaseException:  # an interrupt, which tells nobody what is left to do
-            self._go_on()
+            self._go_on(grace)
             raise
         self._join_listeners()
         self._tell_over()
@@ -130,12 +133,22 @@ class Closing:
         self._engine.close(self._tickets, grace)
         ticket.settle()
 
-    def _go_on(self) -> None:
+    def _go_on(self, grace: float | None) -> None:
         """Finish an interrupted close behind its caller: nobody may ever close again."""
         is_virtual = self._backend.capabilities.containment == "virtual"  # it has nothing to end
         if self._engine.is_closing and not (self.is_over or self.goes_on or is_virtual):
             with contextlib.suppress(RuntimeError):  # the interpreter ends: it closes all
                 self.behind(None, lambda: None)
+            self._tell_who_is_left(grace)
+
+    def _tell_who_is_left(self, grace: float | None) -> None:
+        left = [entry.record.config for entry in self._engine.entries.copy().values()]
+        if left:
+            names = ", ".join(repr(config.name) for config in left[:_FEW])
+            more = f" and {len(left) - _FEW} more" if len(left) > _FEW else ""
+            most = max(config.stop.grace for config in left) if grace is None else grace
+            words = "close was interrupted and goes on: %s%s may take up to %g s to end"
+            _log.warning(words, names, more, most)
 
     def give_up(self) -> None:
         """Let nobody wait any more for what does not answer, nor at the interpreter's end."""

@@ -316,6 +316,9 @@ def _close_all() -> None:
     for core in list(_open):
         try:
             core.close(None)
+        except KeyboardInterrupt:  # whoever interrupts the end wants it now: the rest is killed
+            _log.warning("interrupted while closing: what still runs is killed")
+            return
         except Exception:  # noqa: BLE001 - the others are to be closed as well
             _log.exception("a manager could not be closed at the end of the interpreter")
 

@@ -55,9 +55,12 @@ class Wanted:
     """The predicate that ``until`` stands for; none: that the VM has ended."""
 
     def __init__(self, until: tuple[Until, ...]) -> None:
+        one: Any
         for one in until:
             if not callable(one) and one not in list(VMState):
                 words = f"must be a state ({', '.join(VMState)}) or a function of a VM"
+                if isinstance(one, (list, tuple, set, frozenset)):
+                    words += "; several are given one after the other, each an argument"
                 raise ConfigError("until", one, words)
             if callable(one):
                 plain("until", one, "it must answer at once")

@@ -21,6 +21,7 @@ from ._policy import Policy, look_at
 __all__ = ["Guard"]
 
 _MOST_REMEMBERED = 100_000
+_MOST_GONE = 100  # as many as a manager remembers
 
 
 class Guard:
@@ -30,6 +31,7 @@ class Guard:
         self._policy = policy
         self._lock = threading.RLock()  # held for these few fields alone, never during a verb
         self._configs: dict[str, VMConfig] = {}
+        self._gone: dict[str, str] = {}  # the names of those that were ours, by vm_id
         self._reserved = 0
         self._seen: dict[bytes, float] = {}
 
@@ -52,7 +54,7 @@ class Guard:
 
     def _check_time(self, message: Request) -> None:
         if abs(time.time() - message.timestamp) > self._policy.max_age:
-            raise PolicyError("timestamp", f"is more than {self._policy.max_age:g} s away")
+            raise PolicyError("timestamp", f"is more than {self._policy.max_age:g} s from now")
 
     def remember(self, message: Request) -> None:
         """Refuse what came before; what is remembered is what will be done, stray keys aside.
@@ -86,7 +88,7 @@ class Guard:
         alive = listed() if full else known  # a host may have removed some on its own
         with self._lock:
             for vm_id in known - alive:
-                self._configs.pop(vm_id, None)
+                self._forget(vm_id)
             if len(self._configs) + self._reserved >= self._policy.max_vms:
                 raise PolicyError("args.config", f"there are {self._policy.max_vms} VMs already")
             self._reserved += 1
@@ -99,13 +101,19 @@ class Guard:
                 self._configs[vm_id] = config
 
     def own(self, vm: str) -> str:
-        """Return the vm_id of a VM that this Dispatcher allocated, by vm_id or name."""
+        """Return the vm_id of a VM that this Dispatcher allocated, by vm_id or name.
+
+        Also of one that is gone, where it is among the last of those: the manager says so.
+        """
         with self._lock:
             if vm in self._configs:
                 return vm
             for vm_id, config in reversed(self._configs.items()):
                 if config.name == vm:
                     return vm_id
+            for vm_id, name in reversed(self._gone.items()):
+                if vm in (vm_id, name):
+                    return vm_id  # never its name: that may be another's by now
         raise PolicyError("args.vm_id", "is no VM that was allocated through here")
 
     def check_again(self, vm_id: str) -> None:
@@ -118,7 +126,14 @@ class Guard:
     def removed(self, vm_id: str) -> None:
         """Forget a VM."""
         with self._lock:
-            self._configs.pop(vm_id, None)
+            self._forget(vm_id)
+
+    def _forget(self, vm_id: str) -> None:
+        config = self._configs.pop(vm_id, None)
+        if config is not None:
+            self._gone[vm_id] = config.name
+            if len(self._gone) > _MOST_GONE:
+                del self._gone[next(iter(self._gone))]
 
     def visible(self, vms: list[VM]) -> list[VM]:
         """Return those VMs that questions are answered about."""

@@ -140,7 +140,7 @@ class Policy:
         self._env(config)
         _within_bounds(config)
         is_program = os.path.isfile(config.path)  # asked once: what it names may change meanwhile
-        real = self._inside("args.config.path", config.path)
+        real = self._inside("args.config.path", config.path, config.path)
         file = os.path.abspath(config.path) if is_program else None
         program = self._program("args.config.command", config, config.command[0], file)
         if config.user is not None:
@@ -171,8 +171,8 @@ class Policy:
                 continue
             raise PolicyError("args.config.env", f"{name[:80]!r} may not be set by a request")
 
-    def _inside(self, field: str, path: str) -> str:
-        """Return a path of the roots with its links resolved."""
+    def _inside(self, field: str, path: str, given: str) -> str:
+        """Return a path of the roots with its links resolved; ``given``: as the request has it."""
         if len(path) > _LONGEST_PATH:
             raise PolicyError(field, f"must be at most {_LONGEST_PATH} characters")
         real = os.path.realpath(path)
@@ -181,11 +181,11 @@ class Policy:
             if real == top or real.startswith(top.rstrip(os.sep) + os.sep):
                 return real
         why = "lies outside the directories that requests may use (a relative one is the host's)"
-        raise PolicyError(field, why)
+        raise PolicyError(field, f"{given[:80]!r} {why}")
 
     def _may_run_here(self) -> bool:
         try:
-            self._inside("args.config.path", ".")
+            self._inside("args.config.path", ".", ".")
         except PolicyError:
             return False
         return True
@@ -197,7 +197,7 @@ class Policy:
         that it imports, a profile that it reads.
         """
         field = "args.config.log.file"
-        real = self._inside(field, log.file or "")
+        real = self._inside(field, log.file or "", log.file or "")
         if not real.endswith(".log"):
             raise PolicyError(field, "must end in .log: no request may write another file")
         for name in (real, *(f"{real}.{n}" for n in range(1, LogPolicy().backups + 1))):
@@ -230,7 +230,8 @@ class Policy:
                     continue
                 if os.path.basename(word) in (os.path.basename(found), os.path.basename(allowed)):
                     return allowed
-        raise PolicyError(field, "is no program that requests may run")
+        given = word if file is None else config.path
+        raise PolicyError(field, f"{given[:80]!r} is no program that requests may run")
 
     def _probe(
         self, field: str, config: VMConfig, probe: probes.Probe, directory: str
@@ -252,7 +253,7 @@ class Policy:
             return probe
         if isinstance(probe, (probes.File, probes.Unix)):
             path = os.path.join(directory, probe.path)  # as it is looked for
-            return attrs.evolve(probe, path=self._inside(field, path))
+            return attrs.evolve(probe, path=self._inside(field, path, probe.path))
         if not isinstance(probe, probes.Notify):
             raise PolicyError(field, f"a {probe.kind} probe may not be set by a request")
         return probe

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from .._callable import why_not
 from ..config import VMConfig
-from ..errors import ConfigError, ManagerClosedError, VMNotFoundError
+from ..errors import ConfigError, ManagerClosedError, ProcVMError, VMNotFoundError
 from ..manager import VMManager
 from ..values import VM
 
@@ -43,21 +43,17 @@ def vm_fixture(
     _check(config, scope)
     import pytest  # noqa: PLC0415 - only tests have it
 
-    if scope == "function":
+    def for_a_test(request: Any, vm_manager: VMManager) -> Iterator[VM]:
+        __tracebackhide__ = True  # of the fixture there is nothing to see here
+        yield from _started(name, config, request, vm_manager)
 
-        @pytest.fixture(name=name)
-        def for_a_test(request: Any, vm_manager: VMManager) -> Iterator[VM]:
-            __tracebackhide__ = True  # of the fixture there is nothing to see here
-            yield from _started(config, request, vm_manager)
-
-        return for_a_test
-
-    @pytest.fixture(name=name, scope=scope)
     def for_longer(request: Any, vm_manager_session: VMManager) -> Iterator[VM]:
         __tracebackhide__ = True
-        yield from _started(config, request, vm_manager_session)
+        yield from _started(name, config, request, vm_manager_session)
 
-    return for_longer
+    made = for_a_test if scope == "function" else for_longer
+    made.__doc__ = f"A VM, started for each {scope}: procvm.testing.vm_fixture({name!r}, ...)."
+    return pytest.fixture(name=name, scope=scope)(made)
 
 
 def _check(config: Any, scope: str) -> None:
@@ -72,9 +68,20 @@ def _check(config: Any, scope: str) -> None:
         raise ConfigError("config", config, why)
 
 
-def _started(config: Any, request: Any, manager: VMManager) -> Iterator[VM]:
+def _started(name: str, config: Any, request: Any, manager: VMManager) -> Iterator[VM]:
     __tracebackhide__ = True
-    vm = manager.allocate(config(request) if callable(config) else config)
+    try:
+        given = config(request) if callable(config) else config
+    except Exception as e:
+        e.add_note(
+            f"in the function of vm_fixture({name!r}, ...), which is given pytest's request"
+        )
+        raise
+    try:
+        vm = manager.allocate(given)
+    except ProcVMError as e:
+        e.add_note(f"in vm_fixture({name!r}, ...)")
+        raise
     yield vm
     try:
         manager.remove(vm)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 from ..._near import near_names
@@ -22,6 +20,7 @@ from ..base import Backend, Capabilities, Key, Listener, Plan, Sink, Waiter
 from ._clock import Clock, FakeTimer
 from ._process import FakeProcess
 from ._program import FakeProgram, checked_code
+from ._scripts import Scripts
 
 __all__ = ["FakeBackend"]
 
@@ -34,8 +33,6 @@ _MOST_STARTS = 10_000
 _FIRST_PID = 2**22 + 1  # above the kernel's limit: a stray os.kill hits nobody
 _EPOCH = 1_700_000_000.0
 _LONGEST_QUEUE = 10_000
-_UNSCRIPTED = (FakeProgram(),)
-_DIGITS = re.compile(r"\d")  # worker-1 is no slip of worker-2
 
 
 class _Flag:
@@ -99,9 +96,7 @@ class FakeBackend(Backend):
         self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
         self._clock = Clock()
         self._sink: Sink | None = None
-        self._scripts: dict[str, tuple[FakeProgram, ...]] = {}
-        self._unplayed: set[str] = set()  # scripts that no VM has asked for
-        self._unscripted: set[str] = set()  # VMs not yet looked at for a script of a near name
+        self._scripts = Scripts()
         self._processes: dict[Key, FakeProcess] = {}
         self._names: dict[str, Key] = {}
         self._queues: list[_Queue] = []
@@ -140,12 +135,12 @@ class FakeBackend(Backend):
             raise ConfigError("name", name, "must be the name of a VM, as text")
         if not programs:
             raise ConfigError("programs", programs, "name at least one FakeProgram")
-        for program in programs:
+        given: tuple[Any, ...] = programs
+        for program in given:
             if not isinstance(program, FakeProgram):
-                raise ConfigError("programs", program, "must be a FakeProgram")
-        self._scripts[name] = programs
-        if name not in self._names:
-            self._unplayed.add(name)
+                why = "must be a FakeProgram; several are given one after the other"
+                raise ConfigError("programs", program, why)
+        self._scripts.add(name, programs, is_there=name in self._names)
 
     def advance(self, seconds: float) -> None:
         """Move time forward by ``seconds``, and let happen what is due.
@@ -156,11 +151,9 @@ class FakeBackend(Backend):
         """
         is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
         if not is_number or not 0 <= seconds < float("inf"):
-            raise ConfigError(
-                "seconds", seconds, "must be finite and at least 0; time never turns"
-            )
+            raise ConfigError("seconds", seconds, "must be a finite number of seconds, at least 0")
         with self._lock:
-            self._warn_of_misnamed()
+            self._warn_of_slips()
             end = self._clock.now + seconds
             while (at := self._clock.next_at()) is not None and at <= end:
                 self._step(at)
@@ -175,6 +168,8 @@ class FakeBackend(Backend):
             VMNotFoundError: There is no such VM.
             ConfigError: It is no exit code, or no signal.
         """
+        if signal is not None and code not in (None, 1):
+            raise ConfigError("signal", signal, f"ends it by no code, and code={code} is given")
         if signal is not None:
             code, signal = None, signal_number(signal)
         elif code is not None:
@@ -265,7 +260,7 @@ class FakeBackend(Backend):
                 moments, last = moments + (at != last), at
                 most = _MOST_MOMENTS + _MOMENTS_OF_ONE * len(self._processes)
                 if end is None and (steps > _MOST_IN_A_WAIT or moments > most):
-                    what = f"{steps} things have happened, and not what is waited for"
+                    what = f"given up after {steps} things have happened, and not that"
                     raise RuntimeError(
                         f"{what}, by {self.now:g} s of virtual time: give a timeout"
                     )
@@ -273,8 +268,9 @@ class FakeBackend(Backend):
                     self._clock.now = max(self._clock.now, end)
                     return False
                 if at is None:
-                    hint = self._misnamed(self._names)
-                    raise RuntimeError("; ".join(["no event is left in virtual time", *hint]))
+                    lives = ((name, key.generation) for name, key in self._names.items())
+                    doubts = self._scripts.doubts(lives)
+                    raise RuntimeError("; ".join(["no event is left in virtual time", *doubts]))
                 self._step(at)
             return True
 
@@ -313,15 +309,11 @@ class FakeBackend(Backend):
         assert self._sink is not None  # noqa: S101 - an engine opened it
         if key.generation > 1:
             self._count_start(key.vm_id)
-        self._unplayed.discard(plan.config.name)
-        if self._unplayed and key.generation == 1:
-            self._unscripted.add(plan.config.name)
-        script = self._scripts.get(plan.config.name, _UNSCRIPTED)
-        program = script[min(key.generation, len(script)) - 1]
-        hint = partial(self._misnamed, (plan.config.name,))
-        process = FakeProcess(self._clock, self._sink, key, plan, program, hint)
+        name = plan.config.name
+        program = self._scripts.play(name, key.generation)
+        process = FakeProcess(self._clock, self._sink, key, plan, program, self._scripts)
         self._processes[key] = process
-        self._names[plan.config.name] = key
+        self._names[name] = key
         self._pid += 1
         process.start(self._pid)
 
@@ -365,29 +357,11 @@ class FakeBackend(Backend):
 
     def close(self) -> None:
         """See Backend."""
-        self._warn_of_misnamed()
+        self._warn_of_slips()
         for queue in self._queues:
             queue.deliver()
 
-    def _warn_of_misnamed(self) -> None:
+    def _warn_of_slips(self) -> None:
         """Say once of each VM that it may lack its script; when all have been allocated."""
-        for words in self._misnamed(self._unscripted):
+        for words in self._scripts.untold_slips():
             _log.warning("%s; a script is found by the VM's name", words)
-        self._unscripted.clear()
-
-    def _misnamed(self, names: Iterable[str]) -> list[str]:
-        """Say which of these VMs has no script, while one of nearly its name is nobody's."""
-        missing = [name for name in names if name not in self._scripts]
-        if not missing or not self._unplayed:
-            return []
-        from difflib import get_close_matches  # noqa: PLC0415 - for a mistake alone
-
-        found = []
-        for name in sorted(missing):
-            bare = _DIGITS.sub("", name)
-            others = [one for one in sorted(self._unplayed) if _DIGITS.sub("", one) != bare]
-            found += [
-                f"VM {name!r} has no script, and no VM has the name of the script {near!r}"
-                for near in get_close_matches(name, others, 1)
-            ]
-        return found

@@ -10,6 +10,7 @@ from ...probes import AllOf, AnyOf, Log, Probe
 from ..base import Key, Plan, Sink
 from ._clock import Clock, FakeTimer
 from ._program import FakeProgram
+from ._scripts import Scripts
 
 __all__ = ["FakeProcess"]
 
@@ -19,6 +20,7 @@ _DEADLY = frozenset(
 
 
 _MOST_SHOWN = 3
+_IN_VAIN = "its script's probes never pass in time; ready_after counts for nothing beside them"
 
 
 class FakeProcess:
@@ -26,9 +28,9 @@ class FakeProcess:
 
     def __init__(
         self, clock: Clock, sink: Sink, key: Key, plan: Plan, program: FakeProgram,
-        hint: Callable[[], list[str]],
+        scripts: Scripts,
     ) -> None:  # fmt: skip
-        self._clock, self._sink, self._key, self._hint = clock, sink, key, hint
+        self._clock, self._sink, self._key, self._scripts = clock, sink, key, scripts
         self.plan = plan
         self.program = program
         self.pid: int | None = None
@@ -87,14 +89,21 @@ class FakeProcess:
         if role == "alive":
             self._later(probe.interval, lambda: self._answer_alive(probe))
         elif self.program.probes:
+            in_vain = "" if self._passes_before(probe.ready_timeout) else _IN_VAIN
+            if in_vain:
+                self._later(0.0, lambda: self._answer_ready(False, in_vain))
             for at, passes, words in self.program.probes:
-                self._later(at, lambda p=passes, w=words: self._answer_ready(p, w))  # type: ignore[misc] # bound now
+                told = f"{words} ({in_vain})" if in_vain else words
+                self._later(at, lambda p=passes, w=told: self._answer_ready(p, w))  # type: ignore[misc] # bound now
         elif self._said(probe):
             self._later(0.0, lambda: self._answer_ready(True, "answered"))
         elif self.program.ready_after >= probe.ready_timeout:
             self._later(0.0, lambda: self._answer_ready(False, self._too_late()))
         else:
             self._later(self.program.ready_after, self._try_ready)
+
+    def _passes_before(self, end: float) -> bool:
+        return any(passes and at < end for at, passes, _ in self.program.probes)
 
     def _try_ready(self) -> None:
         probe = self._watched.get("ready")
@@ -107,16 +116,17 @@ class FakeProcess:
 
     def _unsaid(self, probe: Probe) -> str:
         """Say what is wanted, what its script writes, and what a script has to look like."""
-        wanted = " or ".join(repr(one.pattern) for one in _logs_of(probe))
+        logs, name = list(_logs_of(probe)), self.plan.config.name
         lines = "".join(text for _, _, text in self.program.output).splitlines()
         more = ", ..." if len(lines) > _MOST_SHOWN else ""
-        writes = (
-            f"writes {', '.join(map(repr, lines[:_MOST_SHOWN]))}{more}"
-            if lines
-            else "writes nothing"
-        )
-        way = "FakeProgram(output=[(0.0, 'stdout', 'ready\\n')]) would write 'ready'"
-        return "; ".join([f"no line matched {wanted}: its script {writes}", *self._hint(), way])
+        if lines:
+            writes = f"its script writes {', '.join(map(repr, lines[:_MOST_SHOWN]))}{more}"
+        elif self._scripts.has(name):
+            writes = "its script writes nothing"
+        else:
+            writes = (self._scripts.slips([name]) or [f"VM {name!r} has no script"])[0]
+        wanted = " or ".join(repr(one.pattern) for one in logs)
+        return f"no line matched {wanted}: {writes}; {_way_for(logs)}"
 
     def _answer_ready(self, passes: bool, words: str) -> None:  # noqa: FBT001 - an answer
         if "ready" in self._watched and not self.is_over:
@@ -197,3 +207,13 @@ def _logs_of(probe: Probe) -> Iterator[Log]:
     elif isinstance(probe, (AllOf, AnyOf)):
         for one in probe.probes:
             yield from _logs_of(one)
+
+
+def _way_for(logs: list[Log]) -> str:
+    """Return a script whose output passes; where none is plain to see, what one looks like."""
+    lines = [re.sub(r"^\^|\$$", "", log.pattern) for log in logs]
+    lines = [re.sub(r"\\([^\w\s])", r"\1", line) for line in lines]
+    if all(re.search(log.pattern, line) for log, line in zip(logs, lines, strict=True)):
+        text = "".join(f"{line}\n" for line in lines)
+        return f"FakeProgram(output=[(0.0, 'stdout', {text!r})]) would pass"
+    return "a line is scripted so: FakeProgram(output=[(0.0, 'stdout', '...\\n')])"

@@ -98,7 +98,10 @@ def _exit_code(_: Any, attribute: Any, value: Any) -> None:
 def checked_code(field: str, value: Any) -> None:
     """Raise unless it is an exit code."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 255:  # noqa: PLR2004 - a byte
-        raise ConfigError(field, value, "must be an exit code, 0 to 255")
+        way = (
+            f"; a signal is signal={value!r}" if field == "code" and isinstance(value, str) else ""
+        )
+        raise ConfigError(field, value, f"must be an exit code, 0 to 255{way}")
 
 
 def _exit_signal(value: int | str | None) -> int | None:

@@ -146,13 +146,21 @@ def _check_file(plan: Plan, found: os.stat_result | None = None) -> None:
     if _is_binary(file, _identity(found)):
         return
     if not os.access(file, os.X_OK):
-        why = f"{file!r} is not executable: chmod +x, or name its interpreter"
+        why = f"{file!r} is not executable: chmod +x, or name its interpreter{_by_path(plan)}"
         raise start_error(NotExecutableError, why, plan, path=file, number=errno.EACCES)
     try:
         first = _first_bytes(file)
     except OSError:
         return  # executable and not readable: the kernel will tell
     _check_first_bytes(plan, first)
+
+
+def _by_path(plan: Plan) -> str:
+    """Return what is to be said of a program that ``path`` names, and not the command."""
+    if plan.config.path == "." or plan.executable == plan.directory:
+        return ""
+    named = os.path.join(plan.base, plan.config.path)  # noqa: PTH118 - the same
+    return "; path is the directory to run in, or the program" * (plan.executable == named)
 
 
 @functools.lru_cache(maxsize=256)
@@ -187,7 +195,7 @@ def _check_first_bytes(plan: Plan, first: bytes) -> None:
                 ProgramNotFoundError, why, plan, path=interpreter, number=errno.ENOENT
             )
     elif not first or b"\0" not in first:
-        why = f"{file!r} is a text without a #! line, or empty"
+        why = f"{file!r} is a text without a #! line, or empty{_by_path(plan)}"
         raise start_error(NotExecutableError, why, plan, path=file, number=errno.ENOEXEC)
 
 

@@ -74,6 +74,13 @@ class Bench:
         """Return the config of a VM whose name says what it does; see PROGRAMS."""
         return VMConfig(name, self._command(name), **options)
 
+    def first_line(self, name: str) -> str:
+        """Return what a VM writes first; see PROGRAMS."""
+        line = next(self.manager.follow(name), None)
+        if line is None:
+            raise AssertionError(f"no line of {name!r} came: see PROGRAMS for what it writes")
+        return line.text
+
     def loop(self, call: Callable[[], Any]) -> Any:
         """Run ``call`` in the loop and return what it returned."""
         answer: list[Any] = []

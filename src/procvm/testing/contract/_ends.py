@@ -47,7 +47,7 @@ def an_end_by_a_signal_is_told_with_the_signal(bench: Bench) -> None:
 def what_does_not_hear_is_killed_at_the_end_of_its_grace(bench: Bench) -> None:
     """A polite signal first; after the grace SIGKILL."""
     bench.manager.allocate(bench.config("deaf"))
-    assert next(iter(bench.manager.follow("deaf"))).text == "deaf"
+    assert bench.first_line("deaf") == "deaf"
     began = bench.backend.monotonic()
     gone = bench.manager.remove("deaf", grace=0.2)
     assert gone.exit is not None
@@ -58,7 +58,7 @@ def what_does_not_hear_is_killed_at_the_end_of_its_grace(bench: Bench) -> None:
 def a_shorter_grace_hurries_a_stop(bench: Bench) -> None:
     """A second stop with less grace is heard: nobody waits for the first one's to pass."""
     bench.manager.allocate(bench.config("deaf"))
-    assert next(iter(bench.manager.follow("deaf"))).text == "deaf"
+    assert bench.first_line("deaf") == "deaf"
     began = bench.backend.monotonic()
     bench.manager.core.request("remove", "deaf", 1000.0)
     gone = bench.manager.remove("deaf", grace=0.1)
@@ -71,7 +71,7 @@ def a_stop_asks_with_the_signal_of_its_policy(bench: Bench) -> None:
     """What a program is asked to end with is its configuration's."""
     stop = StopPolicy(signal.SIGINT, grace=bench.patience)
     bench.manager.allocate(bench.config("serves", stop=stop))
-    assert next(iter(bench.manager.follow("serves"))).text == "up"
+    assert bench.first_line("serves") == "up"
     gone = bench.manager.remove("serves")
     assert gone.exit is not None
     assert gone.exit.signal == signal.SIGINT
@@ -80,7 +80,7 @@ def a_stop_asks_with_the_signal_of_its_policy(bench: Bench) -> None:
 def a_removal_returns_when_the_whole_tree_is_gone(bench: Bench) -> None:
     """Not only the main process ends: what it started is gone as well."""
     bench.manager.allocate(bench.config("family"))
-    child = int(next(iter(bench.manager.follow("family"))).text)
+    child = int(bench.first_line("family"))
     assert bench.is_virtual or _lives(child)
     bench.manager.remove("family")
     assert not _lives(child), "remove returned while a process of the tree was alive"
@@ -89,7 +89,7 @@ def a_removal_returns_when_the_whole_tree_is_gone(bench: Bench) -> None:
 def what_an_ended_program_left_is_taken_away(bench: Bench) -> None:
     """The main process ends by itself; the child that it left behind does not stay."""
     bench.manager.allocate(bench.config("orphans"))
-    child = int(next(iter(bench.manager.follow("orphans"))).text)
+    child = int(bench.first_line("orphans"))
     assert bench.manager.wait("orphans").state is VMState.EXITED
     bench.manager.remove("orphans")
     assert not _lives(child), "a process that outlived its parent was left"
