@@ -15,9 +15,10 @@ __all__ = ["encodable", "words_of"]
 
 _LONGEST_TEXT = 2**17  # the longest word that Linux can pass; shlex takes time by its square
 _SHOWN = 200
-_OPERATORS = frozenset(["|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1", "&>"])
+_OPERATORS = frozenset(["|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1", "&>", "~"])
 _REDIRECTIONS = (">", "<", "1>", "2>", "&>", "~/")
-_VARIABLE = re.compile(r"\$\{?[A-Za-z_]")
+_VARIABLE = re.compile(r"\$\{?[A-Za-z_]|\$\(|`")
+_PATTERN = re.compile(r"[\w./-]*(/\*|\*\.)|\*$")  # of files; a* alone may be of a program
 _AS_WRITTEN = re.compile(r"""(?:[^ \t\r\n'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+""", re.DOTALL)
 _log = logging.getLogger("procvm")
 
@@ -71,7 +72,8 @@ def _split(field: str, text: str) -> list[str]:
 def _is_of_shell(word: str) -> bool:
     is_end = word.endswith(";") and not word.endswith("\\;")
     is_sign = word in _OPERATORS or word.startswith(_REDIRECTIONS)
-    return is_sign or is_end or _VARIABLE.match(word) is not None
+    is_expanded = _VARIABLE.match(word) or _PATTERN.match(word)
+    return is_sign or is_end or is_expanded is not None
 
 
 def _warn_of_shell(field: str, text: str) -> None:

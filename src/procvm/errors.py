@@ -314,7 +314,8 @@ class ManagerClosedError(ProcVMError):
 
     def __str__(self) -> str:
         """Say what was tried."""
-        return f"{self.verb or 'this'}: the manager is closed; make a new one"
+        rest = "history, logs and timeline still answer"
+        return f"{self.verb or 'this'}: the manager is closed; make a new one; {rest}"
 
 
 @attrs.define(auto_exc=True, slots=False, eq=False, repr=False)

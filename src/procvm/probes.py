@@ -40,7 +40,7 @@ _NOT_IN_URLS = re.compile(r"[^!-~]")  # http.client sends ASCII without a blank
 
 def _port(probe: Any, attribute: Any, value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _LAST_PORT:
-        why = f"must be a port, 1 to {_LAST_PORT}; the host comes after it"
+        why = f"must be a port, a number from 1 to {_LAST_PORT}; the host comes after it"
         raise ConfigError(attribute.name, value, why)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from procvm import (
@@ -139,6 +141,7 @@ def test_a_word_that_only_a_shell_knows_is_told_in_the_log(
         "echo a | wc", "cd /tmp && ls", "serve > log 2>&1", "serve &", "serve >>log", "sort <in",
         "serve 2>/dev/null", "echo a; ls", "cat ~/notes", "echo $HOME", "ls ${HOME}/bin",
         "cat $HOME/'my notes'", "$HOME/serve", "'a b' \"c;\" $_x",
+        "ls *.py", "ls a/*", "rm *", "ls ~", "echo $(date)", "echo `date`",
     ):  # fmt: skip
         caplog.clear()
         assert VMConfig("x", text).command == tuple(shlex.split(text))
@@ -147,7 +150,8 @@ def test_a_word_that_only_a_shell_knows_is_told_in_the_log(
     for plain in (
         "echo '|' \"&&\" \\;", "find -exec ls {} \\;", "echo '>x' \"<y\" 'a;'",
         "echo a|b", ["echo", "|"], "it\\'s", ["echo", "$HOME"], "grep '$HOME' \"$HOME\" \\$HOME",
-        "x='a | $HOME b' '|' '$HOME'", "awk $1 $$ $(x) a$HOME", "ls *.py ~ {a,b}",
+        "x='a | $HOME b' '|' '$HOME'", "awk $1 $$ a$HOME", "ls {a,b} a?",
+        "grep a.*b -x=*", "echo '*' \"*.py\" 'a/*' \\*.py '`date`' \"~\"",
     ):  # fmt: skip
         VMConfig("x", plain)
     assert caplog.text == ""
@@ -249,7 +253,7 @@ def test_a_probe_s_command_is_read_as_a_vm_s_is(caplog: pytest.LogCaptureFixture
 
 
 def test_what_looks_like_arguments_of_a_probe_is_told_the_right_ones() -> None:
-    with pytest.raises(ConfigError, match=r"must be a port, 1 to 65535; the host comes after it"):
+    with pytest.raises(ConfigError, match=r"must be a port, a number from 1 to 65535; the host"):
         probes.tcp("localhost", 8000)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"all_of\(\*several\) of a list"):
         probes.all_of([probes.tcp(1), probes.tcp(2)])  # type: ignore[arg-type]
@@ -343,3 +347,46 @@ def test_a_policy_names_its_fields() -> None:
 def test_status_codes_in_a_row_are_shown_as_a_range() -> None:
     assert "status=range(200, 400)" in repr(probes.http("http://x/"))
     assert "status=[200, 404]" in repr(probes.http("http://x/", status=(404, 200)))
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong", "words"),
+    [
+        (
+            VMConfig,
+            "cwd",
+            "VMConfig takes no 'cwd'; did you mean 'path'?; there are name, command, path",
+        ),
+        (VMConfig, "environment", "did you mean 'env'?"),
+        (VMConfig, "comand", "did you mean 'command'?"),
+        (VMConfig, "zzz", "VMConfig takes no 'zzz'; there are name, command"),
+        (
+            RestartPolicy,
+            "max_restarts",
+            "RestartPolicy takes no 'max_restarts'; did you mean 'limit'?",
+        ),
+        (StopPolicy, "timeout", "did you mean 'grace'?"),
+        (Limits, "time", "did you mean 'cpu_time'?"),
+        (LogPolicy, "kep", "did you mean 'keep'?"),
+        (FakeProgram, "exitafter", "did you mean 'exit_after'?"),
+    ],
+)
+def test_a_keyword_that_is_none_is_told_with_the_one_that_was_meant(
+    make: Any, wrong: str, words: str
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        make(**{wrong: 1})
+    assert words in str(caught.value)
+
+
+def test_what_python_says_of_other_calls_is_left_as_it_is() -> None:
+    with pytest.raises(TypeError, match="missing 2 required positional arguments"):
+        VMConfig()  # type: ignore[call-arg] # the mistake
+    assert list(inspect.signature(VMConfig).parameters)[:3] == ["name", "command", "path"]
+    assert attrs.evolve(VMConfig("x", "y"), name="z").name == "z"
+
+
+def test_a_signal_of_nearly_that_name_is_named() -> None:
+    assert refused("signal", StopPolicy, "SIGHUB").why.endswith("did you mean 'SIGHUP'?")
+    assert refused("signal", StopPolicy, "trem").why.endswith("did you mean 'TERM'?")
+    assert refused("signal", StopPolicy, "").why.endswith("as 'SIGTERM'")

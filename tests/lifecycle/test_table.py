@@ -294,6 +294,15 @@ def test_an_interrupted_reset_starts_nothing_and_says_so(
     assert Spawn() not in effects
 
 
+def test_a_removal_during_an_interrupted_reset_is_told() -> None:
+    stopping, _ = advance(record(VMState.RUNNING, has_tree=True), Reset(), NOW)
+    left, _ = advance(stopping, InterruptReset(), NOW)
+    after, effects = advance(left, Remove(), NOW)
+    assert after.reason == "stopping, then remove"
+    assert Tell("stopping", "to remove") in effects
+    assert advance(after, Remove(), NOW)[1] == ()  # again is no news
+
+
 def test_an_interrupted_reset_does_not_speak_of_survivors_that_are_gone() -> None:
     after, _ = advance(record(VMState.RUNNING, has_tree=True), Reset(), NOW)
     for event in (InterruptReset(), Exited(0, None, False), Survived((Survivor(9, "x"),)), Gone()):

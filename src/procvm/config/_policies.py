@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 import attrs
 
+from .._near import did_you_mean
 from ..errors import ConfigError
+from ._keywords import knows_keywords
 
 __all__ = ["Limits", "LogPolicy", "RestartPolicy", "StopPolicy"]
 
@@ -57,6 +59,7 @@ def _one_of(*words: str) -> Any:
     return check
 
 
+@knows_keywords(delay="initial", max_delay="maximum", max_restarts="limit", retries="limit")
 @attrs.frozen
 class RestartPolicy:
     """When a program that ended is started again: exponential back-off within a budget.
@@ -107,9 +110,13 @@ def signal_number(given: int | str) -> int:
             return int(number)
     elif isinstance(value, int) and not isinstance(value, bool) and value in _SIGNALS:
         return int(value)
-    raise ConfigError("signal", value, "must be a signal: its number, or its name as 'SIGTERM'")
+    asked = [value.upper()] if isinstance(value, str) else []
+    near = did_you_mean(asked, [name for s in signals.Signals for name in (s.name, s.name[3:])])
+    why = "must be a signal: its number, or its name as 'SIGTERM'"
+    raise ConfigError("signal", value, "; ".join([why, near] if near else [why]))
 
 
+@knows_keywords(timeout="grace")
 @attrs.frozen
 class StopPolicy:
     """How a program is asked to end.
@@ -148,6 +155,7 @@ def _niceness(_: Any, attribute: Any, value: Any) -> None:
         raise ConfigError(attribute.name, value, "must be a whole number, -20 to 19")
 
 
+@knows_keywords(cpu="cpu_time", time="cpu_time", files="open_files")
 @attrs.frozen(kw_only=True)
 class Limits:
     """Limits in force before the program's first instruction; None leaves the host's.
@@ -211,6 +219,7 @@ def _keep(policy: Any, attribute: Any, value: Any) -> None:
     _whole(0)(policy, attribute, value)
 
 
+@knows_keywords()
 @attrs.frozen
 class LogPolicy:
     """What is kept of a program's output.

@@ -14,6 +14,7 @@ import attrs
 from .._command import encodable, words_of
 from .._probe import Probe
 from ..errors import ConfigError
+from ._keywords import knows_keywords
 from ._policies import Limits, LogPolicy, RestartPolicy, StopPolicy
 
 __all__ = ["Environment", "VMConfig"]
@@ -177,6 +178,10 @@ def _user(given: str | int | None) -> str | int | None:
     raise ConfigError("user", value, "must be a user's name or uid")
 
 
+@knows_keywords(
+    args="command", argv="command", cmd="command", cwd="path", directory="path",
+    environ="env", environment="env",
+)  # fmt: skip
 @attrs.frozen
 class VMConfig:
     """What to run, where, and how it is to be kept.

@@ -16,6 +16,7 @@ _LANE, _BAR = 26.0, 12.0
 _MOST_LANES = 200
 _LONGEST_NAME = 22
 _LEAST = 1.0  # pixel: what is nearer to what is drawn already is not seen
+_APART = 8.0  # pixels between two marks of a kind: they are not to hide the lane
 _FITS = 'style="max-width:100%;height:auto"'  # a page's; a picture is as large as it says
 _ALONE = (
     "<style>.procvm-timeline{color:#24292f}"
@@ -89,7 +90,8 @@ def _axis(
 
 def _lane(lane: list[Span], top: float, place: Callable[[float], float]) -> Iterable[str]:
     name = lane[0].name
-    short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "\u2026"
+    half = _LONGEST_NAME // 2
+    short = name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}\u2026{name[-half:]}"
     hover = f"<title>{escaped(name)} ({escaped(lane[0].vm_id)})</title>"
     yield f"<g>{hover}{_text(0, top + _BAR + 3, short)}</g>"
     drawn = float("-inf")
@@ -138,7 +140,7 @@ def _marks(lane: list[Span], y: float, place: Callable[[float], float]) -> Itera
         drawn = float("-inf")
         for at, words in marks:
             x = place(at)
-            if x - drawn >= _LEAST:
+            if x - drawn >= _APART:
                 drawn = x
                 title = f"<title>{escaped(f'{words}, {clock(at)}')}</title>"
                 yield f'<g class="{kind}">{title}{shape(x, y)}</g>'

@@ -17,6 +17,7 @@ from ..probes import Log, Notify, Probe
 from ._record import (
     BACKOFF,
     STARTING,
+    STOPPING,
     ArmReady,
     ArmRestart,
     Draft,
@@ -189,8 +190,11 @@ def _unheard(probe: Probe | None) -> str:
 
 def _then(what: Then) -> Step:
     def step(draft: Draft, event: Any, now: Moment) -> Effects:
-        draft.then = what
-        return ()
+        was, draft.then = draft.then, what
+        if draft.state is not STOPPING or was is what or draft.survivors:
+            return ()
+        draft.reason = f"stopping, then {what}"
+        return (Tell("stopping", f"to {what}"),)
 
     return step
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from ...config import signal_number
+from ...config import knows_keywords, signal_number
 from ...errors import ConfigError, StartError, shortened
 
 __all__ = ["FakeProgram", "checked_code"]
@@ -108,6 +108,7 @@ def _exit_signal(value: int | str | None) -> int | None:
     return None if value is None else _signal("exit_signal", value)
 
 
+@knows_keywords()
 @attrs.frozen(kw_only=True)
 class FakeProgram:
     """What a program does in one life; every time is seconds of virtual time.

@@ -1,0 +1,41 @@
+"""A keyword that a configuration does not have is told with the one that was meant."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+
+from .._near import did_you_mean
+
+__all__ = ["knows_keywords"]
+
+T = TypeVar("T")
+
+
+def knows_keywords(**meant: str) -> Callable[[type[T]], type[T]]:
+    """Return a decorator of an attrs class; ``meant``: what other libraries call its fields."""
+
+    def told(cls: type[T]) -> type[T]:
+        made: Any = cls
+        plain, names = made.__init__, [field.alias for field in attrs.fields(made)]
+
+        @functools.wraps(plain)
+        def init(self: Any, *given: Any, **options: Any) -> None:
+            try:
+                plain(self, *given, **options)
+            except TypeError as e:
+                unknown = [name for name in options if name not in names]
+                if not unknown:
+                    raise
+                known = [meant[name] for name in unknown if name in meant]
+                asked = f"did you mean {known[0]!r}?" if known else did_you_mean(unknown, names)
+                words = [f"{cls.__name__} takes no {unknown[0]!r}", *([asked] if asked else [])]
+                raise TypeError("; ".join([*words, f"there are {', '.join(names)}"])) from e
+
+        made.__init__ = init
+        return cls
+
+    return told
