@@ -139,7 +139,7 @@ class Closing:
         if self._engine.is_closing and not (self.is_over or self.goes_on or is_virtual):
             with contextlib.suppress(RuntimeError):  # the interpreter ends: it closes all
                 self.behind(None, lambda: None)
-            self._tell_who_is_left(grace)
+                self._tell_who_is_left(grace)
 
     def _tell_who_is_left(self, grace: float | None) -> None:
         left = [entry.record.config for entry in self._engine.entries.copy().values()]
