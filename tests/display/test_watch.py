@@ -148,7 +148,8 @@ def test_a_watch_ends_with_its_manager(fake: FakeBackend, notebook: Notebook) ->
     manager.watch()
     manager.watch()
     manager.close()
-    assert "VMManager (closed): 0 VMs" in notebook.text
+    assert "VMManager (closed): 1 VM" in notebook.text
+    assert "was ended by SIGTERM" in notebook.text
     assert not [t for t in threading.enumerate() if t.name == "procvm-watch"]
     with pytest.raises(ManagerClosedError):
         manager.watch()

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from ..display import manager_html, vms_text
 from ..errors import ManagerClosedError
+from ..values import shown
 from ._core import Core
 from ._shown import rows_of, title_of
 
@@ -22,8 +23,7 @@ _PATIENCE = 5.0
 class _Picture:
     """What a notebook shows at one moment."""
 
-    def __init__(self, core: Core, title: str) -> None:
-        rows = rows_of(core)
+    def __init__(self, core: Core, title: str, rows: list[dict[str, Any]]) -> None:
         self._html = manager_html(title_of(core, title), rows, core.backend.capabilities.degraded)
         self._text = vms_text(rows)
 
@@ -65,7 +65,8 @@ class Watch:
         self._dirty, self._stopping = threading.Event(), threading.Event()
         self._stop_lock = threading.RLock()
         self._cell = self._shell.execution_count
-        self._handle = self._display(_Picture(core, title), display_id=True)
+        self._last: list[str] = []
+        self._handle = self._display(self._picture(), display_id=True)
         self._thread = threading.Thread(target=self._run, name="procvm-watch", daemon=True)
         self._bell = _Bell(self)
         self._thread.start()
@@ -90,9 +91,19 @@ class Watch:
 
     def _draw(self) -> None:
         try:
-            self._handle.update(_Picture(self._core, self._title))
+            self._handle.update(self._picture())
         except Exception:  # noqa: BLE001 - a notebook that is gone is not the VMs' trouble
             _log.warning("a watched table could not be drawn", exc_info=True)
+
+    def _picture(self) -> _Picture:
+        """Return what is to be seen now; of a closed manager how each ended that it took away."""
+        engine, rows = self._core.engine, rows_of(self._core)
+        if not engine.is_closing:
+            self._last = [row["vm_id"] for row in rows]
+        elif self._core.is_closed:
+            books = map(engine.book, self._last)
+            rows = [shown(book[0]) for book in books if book is not None]
+        return _Picture(self._core, self._title, rows)
 
     def stop(self) -> None:
         """Draw it a last time and let it be; again is silent."""
@@ -128,8 +139,7 @@ class Watch:
     def _ipython_display_(self) -> None:
         """Show it again in a later cell; in its first cell it is there already."""
         if self._shell.execution_count != self._cell:
-            picture = _Picture(self._core, self._title)
-            self._display(picture, display_id=self._handle.display_id)
+            self._display(self._picture(), display_id=self._handle.display_id)
 
 
 def _notebook() -> tuple[Any, Any]:
