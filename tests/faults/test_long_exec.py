@@ -17,7 +17,7 @@ import pytest
 
 import procvm
 from procvm import StopPolicy, SubprocessBackend, VMConfig, VMManager, VMState
-from procvm.backends.subprocess import _members
+from procvm.backends.subprocess import _members, _passes
 
 WHO_LEAVES = "(setsid sh -c 'echo $$; exec sleep 1000' & :); sleep 1000"
 
@@ -47,6 +47,44 @@ def daemon_of(manager: VMManager, grace: float) -> tuple[str, psutil.Process]:
     """Return a VM, and a process of it with another session and parent: its marker tells alone."""
     vm = manager.allocate(VMConfig("x", ["sh", "-c", WHO_LEAVES], stop=StopPolicy(grace=grace)))
     return "x", psutil.Process(int(next(iter(manager.follow(vm))).text))
+
+
+DEAF = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(1000)
+os.setsid()
+print(os.getpid(), flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("others", [False, True])  # who looks at the same time looks in one pass
+def test_who_is_in_its_exit_and_shows_no_marker_any_more_is_waited_for(
+    manager: VMManager, monkeypatch: pytest.MonkeyPatch, *, others: bool
+) -> None:
+    """As its memory goes first and its descriptors, a port say, a little later."""
+    stop = StopPolicy(grace=0.5)
+    manager.allocate(VMConfig("x", [sys.executable, "-c", DEAF], stop=stop))
+    daemon = psutil.Process(int(next(iter(manager.follow("x"))).text))
+    looks: list[int] = []
+    shown_by = _members._shown_by
+
+    def shown(stat: Any) -> Any:
+        if stat.pid == daemon.pid:
+            looks.append(stat.pid)
+            if len(looks) > 1:
+                return b"", "none"
+        return shown_by(stat)
+
+    monkeypatch.setattr(_members, "_shown_by", shown)
+    if not others:
+        monkeypatch.setattr(_passes, "young", lambda *_: range(1, daemon.pid + 1))
+    manager.remove("x")
+    assert len(looks) > 1
+    assert not daemon.is_running() or daemon.status() == psutil.STATUS_ZOMBIE
 
 
 def test_39_who_is_long_in_its_exec_is_found_afterwards(

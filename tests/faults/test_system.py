@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from procvm import LogPolicy, NotExecutableError, SubprocessBackend, VMConfig, VMManager
-from procvm.backends.subprocess import _tree
+from procvm.backends.subprocess import _keeper, _tree
 from procvm.backends.subprocess._members import Member, send, start_of
 
 LONG = ["sleep", "1000"]
@@ -180,7 +180,7 @@ def test_29_31_a_poor_system_is_told_and_serves(
             _tree.TreeHolder, "greeted", lambda self, facts: greeted(self, {**facts, lack: False})
         )
     elif lack == "keeper":
-        monkeypatch.setattr(_tree.TreeHolder, "_order", _no_keeper)
+        monkeypatch.setattr(_keeper, "_BOOT", "raise SystemExit")  # under either of its names
     else:
         monkeypatch.setattr(sys, "executable", "")
     with VMManager(SubprocessBackend()) as manager:
@@ -191,11 +191,6 @@ def test_29_31_a_poor_system_is_told_and_serves(
         expected = "tree" if lack in ("tag", "pidfd") else "group"
         assert manager.backend.capabilities.containment == expected
         manager.remove(vm)
-
-
-def _no_keeper(self: object, keeper: object, *_: object) -> None:
-    os.kill(keeper.process.pid, signal.SIGKILL)  # type: ignore[attr-defined]
-    keeper._is_named = False  # type: ignore[attr-defined]
 
 
 def test_30_a_pipe_with_a_name_is_no_program_and_hangs_nobody(

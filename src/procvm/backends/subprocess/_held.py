@@ -37,6 +37,7 @@ class Held:
         self.clean = 0
         self.sure = 0  # of the clean ones
         self.asked: set[tuple[int, int]] = set()  # to end, by number and start
+        self.known: set[tuple[int, int]] = set()  # whom the last look has found, likewise
         self.in_exec: frozenset[tuple[int, int]] = frozenset()  # in the last look
         self.amid_since: float | None = None
         self.timer: Timer | None = None

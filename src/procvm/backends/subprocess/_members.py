@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 __all__ = [
-    "DEAD", "HAS_PROC", "MARKER", "Look", "Member", "environ_of", "family_of", "handle_of",
-    "is_ending", "is_stopped", "looks", "members", "must_be_looked_at", "program_of", "send",
-    "start_of", "stat_of", "stats", "young",
+    "DEAD", "HAS_PROC", "MARKER", "Look", "Member", "alive", "environ_of", "family_of",
+    "handle_of", "is_ending", "is_stopped", "looks", "members", "must_be_looked_at",
+    "program_of", "send", "start_of", "stat_of", "stats", "young",
 ]  # fmt: skip
 
 MARKER = "PROCVM_VM"
@@ -198,6 +198,16 @@ def looks(
             is_still=is_still,
         )
     return told
+
+
+def alive(some: Iterable[tuple[int, int]]) -> list[Member]:
+    """Return those that are not dead yet, of processes by their number and start."""
+    found = ((stat_of(pid), start) for pid, start in some) if HAS_PROC else ()
+    return [
+        Member(stat.pid, stat.start, stat.command)
+        for stat, start in found
+        if stat is not None and stat.start == start and stat.state not in DEAD
+    ]
 
 
 def _portable_look(root: int | None, vm_id: str) -> Look:

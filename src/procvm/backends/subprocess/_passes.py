@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ._held import Held
 from ._holds import Reactor
-from ._members import Look, Member, looks, members, send, young
+from ._members import Look, Member, alive, looks, members, send, young
 from ._spare import Spare
 
 __all__ = ["Passes"]
@@ -49,9 +49,22 @@ class Passes:
     def _look(self, held: Held, some: range | None) -> Look:
         root = held.pid if held.is_owned else None
         try:
-            return self.spare.lend(lambda: members(root, held.key.vm_id, some))
+            return self._with_known(
+                held, self.spare.lend(lambda: members(root, held.key.vm_id, some))
+            )
         except OSError:
             return _BLIND
+
+    def _with_known(self, held: Held, look: Look) -> Look:
+        """Add who was seen before and lives: in its exit a process shows its marker no more.
+
+        It has its descriptors, a port say, until that is over. OSError: there is no descriptor.
+        """
+        known = held.known - {member[:2] for member in look.left}
+        lasting = self.spare.lend(lambda: alive(known)) if known else []
+        left = look.left + lasting
+        held.known = {member[:2] for member in left}
+        return look._replace(left=left) if lasting else look
 
     def _look_at_all(self) -> None:
         asked, self._asked = self._asked, deque()
@@ -65,11 +78,17 @@ class Passes:
         try:
             while asked:
                 held, then = asked.popleft()
-                then(seen.get(held.key.vm_id, _BLIND))
+                then(self._seen(held, seen.get(held.key.vm_id)))
         finally:
             if asked:  # one that fails costs the others nothing
                 self._asked.extendleft(reversed(asked))
                 self._reactor.post(self._look_at_all)
+
+    def _seen(self, held: Held, look: Look | None) -> Look:
+        try:
+            return _BLIND if look is None else self._with_known(held, look)
+        except OSError:
+            return _BLIND
 
     def send(self, member: Member, number: int) -> None:
         """Send a signal to this very process; the next look finds again whom it did not reach."""
