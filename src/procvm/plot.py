@@ -46,15 +46,16 @@ def timeline(rows: Timeline | Iterable[Mapping[str, Any]], ax: Axes | None = Non
         ax = plt.figure(figsize=(9.0, height), layout="constrained").add_subplot()
     start = min((span["start"] for span in spans), default=0.0)
     colour = matplotlib.rcParams["text.color"]
+    is_anew = False
     for y, lane in enumerate(lanes):
         _bars(ax, lane, y, start)
-        _marks(ax, lane, y, start, colour)
+        is_anew |= _marks(ax, lane, y, start, colour)
     names = [lane[0]["name"] for lane in lanes]
     ax.set_yticks(range(len(lanes)), labels=names, parse_math=False)  # a $ in a name is no formula
     ax.set_ylim(len(lanes) - 0.4, -0.6)
     ax.set_xlabel(f"seconds since {clock(start)}" if spans else "seconds")
     if spans:
-        _legend(ax, spans, colour)
+        _legend(ax, spans, colour, is_anew=is_anew)
     else:
         ax.text(0.5, 0.5, "no VM", ha="center", transform=ax.transAxes)
     return ax
@@ -81,7 +82,8 @@ def _piece(span: Mapping[str, Any], start: float) -> tuple[float, float]:
     return span["start"] - start, span["end"] - span["start"]
 
 
-def _marks(ax: Axes, lane: list[Mapping[str, Any]], y: int, start: float, colour: Any) -> None:
+def _marks(ax: Axes, lane: list[Mapping[str, Any]], y: int, start: float, colour: Any) -> bool:
+    """Mark ends and starts anew; whether there are any of the latter."""
     exits = [span["end"] - start for span in lane if span["exit"]]
     starts = [
         now["start"] - start
@@ -90,9 +92,10 @@ def _marks(ax: Axes, lane: list[Mapping[str, Any]], y: int, start: float, colour
     ]
     ax.plot(exits, [y] * len(exits), "x", color=colour, markersize=5, label="_exit")
     ax.plot(starts, [y - 0.4] * len(starts), "v", color=colour, markersize=4, label="_restart")
+    return bool(starts)
 
 
-def _legend(ax: Axes, spans: Iterable[Mapping[str, Any]], colour: Any) -> None:
+def _legend(ax: Axes, spans: Iterable[Mapping[str, Any]], colour: Any, *, is_anew: bool) -> None:
     from matplotlib.lines import Line2D  # noqa: PLC0415 - the extra
     from matplotlib.patches import Patch  # noqa: PLC0415 - the extra
 
@@ -102,6 +105,10 @@ def _legend(ax: Axes, spans: Iterable[Mapping[str, Any]], colour: Any) -> None:
         for state in COLOURS
         if state in seen and state != "removed"
     ]
-    for marker, words in (("x", "exit"), ("v", "start anew")):
-        handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", label=words))
+    if not all(span["healthy"] for span in spans if span["state"] != "removed"):
+        handles.append(Line2D([], [], color=COLOURS["failed"], linewidth=2, label="unhealthy"))
+    marks = (("x", "exit", any(span["exit"] for span in spans)), ("v", "start anew", is_anew))
+    for marker, words, is_there in marks:
+        if is_there:
+            handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", label=words))
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

@@ -128,6 +128,21 @@ def test_several_states_to_wait_for_are_several_arguments(manager: VMManager, un
         manager.wait("x", until)
 
 
+def test_what_is_to_be_iterated_says_so(manager: VMManager) -> None:
+    vm = manager.allocate(VMConfig("x", LONG))
+    assert repr(manager.follow(vm)) == "<LineIterator of 'x': for line in ...>"
+    assert repr(manager.follow("x")) == repr(manager.follow(vm))
+
+    async def look() -> list[str]:
+        async with AsyncVMManager() as other:
+            return [repr(other.follow("x")), repr(other.events())]
+
+    assert asyncio.run(look()) == [
+        "<AsyncLineIterator of 'x': async for line in ...>",
+        "<EventIterator: async for event in ...>",
+    ]
+
+
 def test_what_holds_already_is_waited_for_in_no_time(manager: VMManager) -> None:
     vm = manager.allocate(VMConfig("x", LONG))
     for _ in range(100):
@@ -476,7 +491,7 @@ def test_what_stands_for_no_vm_is_told_what_would(manager: VMManager) -> None:
     for wrong, way in (
         (forgotten, "a coroutine stands for no VM: await it first"),
         ([vm], "a list stands for no VM: give one after the other"),
-        (vm.pid, "a int stands for no VM: give a VM, its vm_id or its name"),
+        (vm.pid, "an int stands for no VM: give a VM, its vm_id or its name"),
     ):
         with pytest.raises(VMNotFoundError) as caught:
             manager.remove(wrong)  # type: ignore[arg-type] # that is the point

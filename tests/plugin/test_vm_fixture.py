@@ -180,3 +180,8 @@ def test_a_setup_that_fails_names_the_fixture(pytester: pytest.Pytester, run: Ru
     shown.fnmatch_lines(
         ["    A VM, started for each session: procvm.testing.vm_fixture('one', ...)."]
     )
+
+
+def test_a_mapping_is_looked_at_where_the_fixture_is_made() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'command'"):
+        vm_fixture("web", {"name": "web", "comand": "sleep 9"})

@@ -119,6 +119,8 @@ def test_what_cannot_be_meant_by_a_crash_or_a_script_is_refused() -> None:
             fake.crash("web", 3, signal="KILL")
         with pytest.raises(ConfigError, match="several are given one after the other"):
             fake.program("web", several)
+        with pytest.raises(ConfigError, match="name=''"):
+            fake.program("", ENDS)
         with pytest.raises(ConfigError, match="must be a finite number of seconds"):
             fake.advance("5")  # type: ignore[arg-type] # the mistake
         assert manager.get("web").state is VMState.RUNNING

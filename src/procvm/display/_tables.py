@@ -82,7 +82,7 @@ def events_html(events: Sequence[Mapping[str, Any]], total: int | None = None) -
         for event in events[-MOST_ROWS:]
     ]  # fmt: skip
     before = _more(total or len(events), "events before these")
-    return before + table(("at", "name", "event", "state", "detail"), rows)
+    return before + table(("at", "name", "event", "state after", "detail"), rows)
 
 
 def logs_html(lines: Sequence[Mapping[str, Any]], total: int | None = None) -> str:

@@ -89,7 +89,8 @@ class Core:
             way = "await it first"
         elif isinstance(vm, (list, tuple, set)):
             way = "give one after the other"
-        error.add_note(f"a {type(vm).__name__} stands for no VM: {way}")
+        kind = type(vm).__name__
+        error.add_note(f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} stands for no VM: {way}")
         raise error
 
     def known(self, vm: Any) -> str:

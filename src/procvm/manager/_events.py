@@ -68,6 +68,10 @@ class EventIterator(AsyncIterator[VMEvent]):
         self._undo = weakref.finalize(self, core.drop_listener, self._ear)
         self._undo.atexit = False
 
+    def __repr__(self) -> str:
+        """Say what it is for."""
+        return "<EventIterator: async for event in ...>"
+
     @property
     def lost(self) -> int:
         """How many events came while too many were kept for a reader that is slow."""

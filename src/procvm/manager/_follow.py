@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any, Self
 
 from ..engine import Engine, LineParser, LogBook
+from ..errors import shortened
 from ..facts import LogLine
 from ..lifecycle import is_final
 from ._awaiting import LoopWaiter
@@ -66,7 +67,12 @@ class LineIterator(Iterator[LogLine]):
 
     def __init__(self, owner: object, core: Core, vm: Any) -> None:
         self.reader: _Reader | None = None
+        self._name = str(getattr(vm, "name", vm))
         self._lines = self._walk(owner, core, vm)
+
+    def __repr__(self) -> str:
+        """Say what it is for."""
+        return f"<LineIterator of {shortened(self._name)}: for line in ...>"
 
     @property
     def lost(self) -> int:
@@ -109,7 +115,12 @@ class AsyncLineIterator(AsyncIterator[LogLine]):
     def __init__(self, owner: object, core: Core, vm: Any) -> None:
         self._reader: _Reader | None = None
         self._virtual: LineIterator | None = None
+        self._name = str(getattr(vm, "name", vm))
         self._lines = self._walk(owner, core, vm)
+
+    def __repr__(self) -> str:
+        """Say what it is for."""
+        return f"<AsyncLineIterator of {shortened(self._name)}: async for line in ...>"
 
     @property
     def lost(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from .._callable import why_not
-from ..config import VMConfig
+from ..config import VMConfig, config_from
 from ..errors import ConfigError, ManagerClosedError, ProcVMError, VMNotFoundError
 from ..manager import VMManager
 from ..values import VM
@@ -37,8 +37,8 @@ def vm_fixture(
         scope: How long it lives, as in ``pytest.fixture``; under xdist in each worker.
 
     Raises:
-        ConfigError: ``scope`` is none, or ``config`` neither a configuration nor a function that
-            takes the request.
+        ConfigError: ``scope`` is none, or ``config`` neither a configuration that can work nor a
+            function that takes the request.
     """
     _check(config, scope)
     import pytest  # noqa: PLC0415 - only tests have it
@@ -63,7 +63,9 @@ def _check(config: Any, scope: str) -> None:
         if why_not(config, None):
             why = "must take one argument, pytest's request: lambda request: VMConfig(...)"
             raise ConfigError("config", config, why)
-    elif not isinstance(config, (VMConfig, Mapping)):
+    elif isinstance(config, Mapping):
+        config_from(config)
+    elif not isinstance(config, VMConfig):
         why = "must be a VMConfig, a mapping, or a function of pytest's request that returns one"
         raise ConfigError("config", config, why)
 

@@ -129,10 +129,9 @@ class FakeBackend(Backend):
 
         A VM without a script, while one of nearly its name is nobody's, is told in the log.
 
-        ConfigError: ``name`` is no text, or what follows no FakeProgram.
+        ConfigError: No VM can have this name, or what follows is no FakeProgram.
         """
-        if not isinstance(name, str):
-            raise ConfigError("name", name, "must be the name of a VM, as text")
+        VMConfig(name, "any")  # which refuses what can be no VM's name
         if not programs:
             raise ConfigError("programs", programs, "name at least one FakeProgram")
         given: tuple[Any, ...] = programs
