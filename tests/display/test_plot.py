@@ -60,7 +60,16 @@ def test_lanes_bars_and_marks_are_drawn_from_plain_rows(ax: Any, manager: VMMana
     marks = {line.get_label(): len(line.get_xdata()) for line in ax.lines[2:]}
     assert marks == {"_exit": 6, "_restart": 5}
     words = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert words == ["starting", "running", "backoff", "failed", "exit", "start anew"]
+    states = ["starting", "running", "backoff", "failed"]
+    assert words == [*states, "unhealthy", "exit", "start anew"]
+
+
+def test_the_legend_has_what_is_drawn_alone(ax: Any) -> None:
+    with VMManager(FakeBackend()) as manager:
+        manager.allocate(VMConfig("web", "x"))
+        plot.timeline(manager.timeline(), ax)
+    words = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert words in (["running"], ["starting", "running"])
 
 
 def test_what_is_no_row_is_told_what_is_and_leaves_no_empty_figure(manager: VMManager) -> None:
