@@ -120,12 +120,13 @@ def test_the_script_that_is_shown_for_a_plain_pattern_passes(pattern: str) -> No
         assert manager.allocate(config).state is VMState.RUNNING
 
 
-def test_for_another_pattern_it_is_shown_how_a_line_is_scripted() -> None:
+@pytest.mark.parametrize("pattern", [r"port (\d+)", "a\nb", "up|down", "(a+)+c|" + 30 * "a"])
+def test_for_another_pattern_it_is_shown_how_a_line_is_scripted(pattern: str) -> None:
     fake = FakeBackend()
     fake.program("db", FakeProgram(output=[(0.0, "stdout", "ready\n")]))
     with VMManager(fake) as manager:
         with pytest.raises(ReadyTimeoutError) as caught:
-            manager.allocate(VMConfig("db", "x", ready=probes.log(r"port (\d+)")))
+            manager.allocate(VMConfig("db", "x", ready=probes.log(pattern)))
         way = "a line is scripted so: FakeProgram(output=[(0.0, 'stdout', '...\\n')])"
         assert f"its script writes 'ready'; {way}" in caught.value.why
 
@@ -170,3 +171,13 @@ def test_an_event_has_its_vm_s_name() -> None:
     with VMManager(FakeBackend()) as manager:
         manager.allocate(VMConfig("web", "x"))
         assert {event.name for event in manager.history()} == {"web"}
+
+
+def test_a_fake_is_ready_at_its_moment_whenever_it_was_started() -> None:
+    fake = FakeBackend()
+    fake.program("web", FakeProgram(ready_after=0.1))
+    with VMManager(fake) as manager:
+        for _ in range(50):  # some sums of such times are rounded down
+            fake.advance(0.7)
+            manager.allocate(VMConfig("web", "x", ready=probes.tcp(80, timeout=3)))
+            manager.remove("web")

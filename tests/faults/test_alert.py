@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from procvm import ProgramNotFoundError, SubprocessBackend, VMConfig, VMManager
+from procvm import ManagerClosedError, ProgramNotFoundError, SubprocessBackend, VMConfig, VMManager
 from procvm.backends.subprocess import _keeper
 from procvm.backends.subprocess._calls import CALLS, OrdinaryCalls
 
@@ -122,3 +122,34 @@ def test_its_socket_is_not_closed_in_the_middle_of_a_hint(
     assert seen[0] >= 0
     keeper.alert()  # it is over: nothing is sent
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("dies", [False, True])  # the keeper, just before
+def test_a_handler_on_top_of_a_hint_may_close(
+    manager: VMManager, monkeypatch: pytest.MonkeyPatch, *, dies: bool
+) -> None:
+    """The loop closes the socket meanwhile, and waits for nobody to do so."""
+    keeper, amid = keeper_of(manager), False
+
+    def interrupted(sock: socket.socket, data: bytes) -> None:
+        nonlocal amid
+        del data
+        assert sock.fileno() >= 0
+        if not amid:
+            amid = True
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    def handler(*_: object) -> None:
+        if dies:
+            os.kill(keeper.process.pid, signal.SIGKILL)
+            until(lambda: keeper._is_over)
+        manager.close()
+
+    monkeypatch.setattr(CALLS, "hint", interrupted)
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(ManagerClosedError):
+            manager.allocate(VMConfig("vm", SLEEP))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert keeper._socket.fileno() == -1

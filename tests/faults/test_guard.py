@@ -17,6 +17,8 @@ import pytest
 
 from procvm import SubprocessBackend, VMConfig, VMManager
 from procvm.backends.fake._clock import Clock, FakeTimer
+from procvm.backends.subprocess import _guard
+from procvm.backends.subprocess._group import GroupHolder
 from procvm.backends.subprocess._guard import Guard, ticks
 from procvm.backends.subprocess._members import start_of
 
@@ -138,12 +140,7 @@ def test_the_time_of_a_start_is_known_without_a_look(guard: Guard) -> None:
 def test_it_sleeps_while_programs_are_started_and_removed() -> None:
     with VMManager(SubprocessBackend("group")) as manager:
         manager.remove(manager.allocate(VMConfig("vm", ["sleep", "1000"])))
-        (pid,) = [
-            int(path.parent.name)
-            for path in Path("/proc").glob("[0-9]*/cmdline")
-            if b"_guard_program" in said(path)
-            and int(status(int(path.parent.name))["PPid"]) == os.getpid()
-        ]
+        pid = guard_of(manager).pid
         until(lambda: status(pid)["State"].startswith("S"))
         before = status(pid)["voluntary_ctxt_switches"]
         for _ in range(20):
@@ -151,11 +148,12 @@ def test_it_sleeps_while_programs_are_started_and_removed() -> None:
         assert status(pid)["voluntary_ctxt_switches"] == before
 
 
-def said(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+def guard_of(manager: VMManager) -> subprocess.Popen[bytes]:
+    backend = manager.backend
+    assert isinstance(backend, SubprocessBackend)
+    assert isinstance(backend._holder, GroupHolder)
+    assert backend._holder._guard is not None
+    return process_of(backend._holder._guard)
 
 
 def test_its_pipe_does_not_fill(guard: Guard, program: subprocess.Popen[bytes]) -> None:
@@ -232,6 +230,49 @@ def test_one_that_cannot_be_made_anew_is_so_later(
     assert process_of(guard) is first
     loop.let_pass()
     assert process_of(guard) is not first
+
+
+def test_one_that_cannot_be_had_for_a_start_is_had_a_little_later(
+    guard: Guard, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = process_of(guard)
+    first.kill()
+    first.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe", no_descriptor)
+        guard.expect("0" * 32)
+        guard.expect("1" * 32)
+        assert guard.is_lacking
+    assert len(loop.later) == 1
+    loop.run_until(lambda: process_of(guard) is not first)
+    assert not guard.is_lacking
+
+
+def test_one_that_ends_by_itself_is_tried_more_and_more_rarely(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise SystemExit(7)")
+    monkeypatch.setattr(_guard, "_PROGRAM", str(broken))
+    guard = Guard(loop)
+    guard.expect("0" * 32)
+    loop.run_until(lambda: len(loop.delays) == 4)
+    assert guard.is_lacking
+    assert [round(delay + 0.5) for delay in loop.delays] == [1, 2, 4, 8]
+    assert "has ended with code 7" in caplog.text
+    guard.close()
+
+
+def test_a_log_that_fails_does_not_keep_it_from_being_made_anew(
+    guard: Guard, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard.expect("0" * 32)
+    first = process_of(guard)
+    monkeypatch.setattr(_guard._log, "warning", lambda *_: 1 / 0)
+    first.kill()
+    with pytest.raises(ZeroDivisionError):
+        loop.run_until(lambda: False)
+    loop.run_until(lambda: process_of(guard) is not first)
 
 
 def no_descriptor() -> tuple[int, int]:

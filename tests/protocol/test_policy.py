@@ -323,7 +323,8 @@ def test_only_ones_own_vms_can_be_reached(manager: VMManager) -> None:
 
 
 def test_ones_own_vm_that_is_gone_is_told_so_and_no_other_of_its_name(manager: VMManager) -> None:
-    handle = Dispatcher(manager, dialect="extended", policy=_policy()).handle
+    dispatcher = Dispatcher(manager, dialect="extended", policy=_policy())
+    handle = dispatcher.handle
     vm_id = handle(_allocate("nap"))["result"]["vm_id"]
     assert handle(_on("remove_vm", "nap"))["result"]["status"] == "success"
     stranger = manager.allocate(VMConfig("nap", "sleep 5"))  # the host's own
@@ -333,6 +334,9 @@ def test_ones_own_vm_that_is_gone_is_told_so_and_no_other_of_its_name(manager: V
             assert error["code"] == "vm-not-found"
             assert "'nap' was removed" in error["message"]
     assert manager.get("nap") == stranger
+    guard = dispatcher._guard
+    assert guard is not None
+    assert len(guard._seen) == 2  # what the manager refuses takes no place
     assert _denied(handle(_on("remove_vm", stranger.vm_id))) == "args.vm_id"
 
 

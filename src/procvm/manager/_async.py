@@ -174,7 +174,7 @@ class AsyncVMManager:
         ticket = self._core.wait(vm, wanted)
         in_time = await self._wait_for(ticket, limit)
         if not in_time and not (await self._wait_for(ticket, A_LOOK) and ticket.is_answered):
-            raise self._core.overdue(ticket.vm_id, limit, wanted)
+            raise self._core.overdue(ticket.vm_id or self._core.name_of(vm), limit, wanted)
         found: VM = ticket.result()
         return found
 

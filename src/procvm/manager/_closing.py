@@ -38,11 +38,12 @@ class Closing:
     Attributes:
         is_closed: Whether every VM is gone.
         is_over: Whether the backend has ended as well.
+        is_last: Whether the interpreter ends, and an interrupted close is not gone on with.
     """
 
     def __init__(self, engine: Engine, backend: Backend, over: Callable[[], None]) -> None:
         self._engine, self._backend, self._tell_over = engine, backend, over
-        self.is_closed = self.is_over = False
+        self.is_closed = self.is_over = self.is_last = False
         self._lock = threading.RLock()
         self._ticket: Ticket | None = None
         self._tickets: list[Ticket] = []
@@ -136,10 +137,13 @@ class Closing:
     def _go_on(self, grace: float | None) -> None:
         """Finish an interrupted close behind its caller: nobody may ever close again."""
         is_virtual = self._backend.capabilities.containment == "virtual"  # it has nothing to end
-        if self._engine.is_closing and not (self.is_over or self.goes_on or is_virtual):
+        if self.is_last or self.is_over or self.goes_on or is_virtual:
+            return
+        if self._engine.is_closing:
             with contextlib.suppress(RuntimeError):  # the interpreter ends: it closes all
-                self.behind(None, lambda: None)
-                self._tell_who_is_left(grace)
+                self.behind(grace, lambda: None)
+                with contextlib.suppress(Exception):  # a filter of the host's log, say
+                    self._tell_who_is_left(grace)
 
     def _tell_who_is_left(self, grace: float | None) -> None:
         left = [entry.record.config for entry in self._engine.entries.copy().values()]

@@ -316,9 +316,12 @@ def _close_all() -> None:
     """Close at the end of the interpreter whatever is still open; starts no thread."""
     for core in list(_open):
         try:
+            core.closing.is_last = True
             core.close(None)
-        except KeyboardInterrupt:  # whoever interrupts the end wants it now: the rest is killed
-            _log.warning("interrupted while closing: what still runs is killed")
+        except KeyboardInterrupt:  # whoever interrupts the end wants it now
+            is_killed = core.backend.capabilities.host_death
+            what = "killed" if is_killed else "left behind: no guard can run here"
+            _log.warning("interrupted while closing: what still runs is %s", what)
             return
         except Exception:  # noqa: BLE001 - the others are to be closed as well
             _log.exception("a manager could not be closed at the end of the interpreter")

@@ -245,7 +245,7 @@ class VMManager:
         ticket = self._core.wait(vm, wanted)
         in_time = self._core.block(ticket, limit)
         if not in_time and not (self._core.block(ticket, A_LOOK) and ticket.is_answered):
-            raise self._core.overdue(ticket.vm_id, limit, wanted)
+            raise self._core.overdue(ticket.vm_id or self._core.name_of(vm), limit, wanted)
         found: VM = ticket.result()
         return found
 

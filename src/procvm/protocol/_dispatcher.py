@@ -135,7 +135,7 @@ class Dispatcher:
         vm_id = guard.own(message.vm_id)
         if isinstance(message, ResetVM):
             guard.check_again(vm_id)
-        guard.remember(asked)
+        guard.remember(asked, is_refused=not guard.has(vm_id))
         result = self._call(type(message)(vm_id, message.timestamp))
         if isinstance(message, RemoveVM):
             guard.removed(vm_id)

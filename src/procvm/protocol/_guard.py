@@ -56,11 +56,11 @@ class Guard:
         if abs(time.time() - message.timestamp) > self._policy.max_age:
             raise PolicyError("timestamp", f"is more than {self._policy.max_age:g} s from now")
 
-    def remember(self, message: Request) -> None:
+    def remember(self, message: Request, *, is_refused: bool = False) -> None:
         """Refuse what came before; what is remembered is what will be done, stray keys aside.
 
-        It is done right before that, so that what is refused takes no place. The time is looked
-        at again: what has taken long may be older than all that is remembered.
+        It is done right before that, so that what is refused, by the manager too, takes no place.
+        The time is looked at again: what has taken long may be older than all that is remembered.
         """
         self._check_time(message)
         window = self._policy.replay_window or 2 * self._policy.max_age
@@ -76,6 +76,8 @@ class Guard:
                 del self._seen[oldest]
             if digest in self._seen:
                 raise PolicyError("timestamp", "this very request came before")
+            if is_refused:
+                return
             if len(self._seen) >= _MOST_REMEMBERED:
                 raise PolicyError("timestamp", "too many requests are remembered; come later")
             self._seen[digest] = now + window + 1.0
@@ -115,6 +117,11 @@ class Guard:
                 if vm in (vm_id, name):
                     return vm_id  # never its name: that may be another's by now
         raise PolicyError("args.vm_id", "is no VM that was allocated through here")
+
+    def has(self, vm_id: str) -> bool:
+        """Tell whether it is a VM of ours that is not gone."""
+        with self._lock:
+            return vm_id in self._configs
 
     def check_again(self, vm_id: str) -> None:
         """Raise PolicyError when a VM of ours may not be started any more, its directory moved."""

@@ -131,6 +131,8 @@ class FakeBackend(Backend):
 
         ConfigError: No VM can have this name, or what follows is no FakeProgram.
         """
+        if not isinstance(name, str):
+            raise ConfigError("name", name, "must be the name of a VM, as text")
         VMConfig(name, "any")  # which refuses what can be no VM's name
         if not programs:
             raise ConfigError("programs", programs, "name at least one FakeProgram")

@@ -20,6 +20,7 @@ _DEADLY = frozenset(
 
 
 _MOST_SHOWN = 3
+_SPECIAL = re.compile(r"(?<!\\)[\n*+?{}()\[\]|.^$]")  # and not escaped
 _IN_VAIN = "its script's probes never pass in time; ready_after counts for nothing beside them"
 
 
@@ -81,7 +82,7 @@ class FakeProcess:
             return all(self._said(one) for one in probe.probes)
         if isinstance(probe, AnyOf):
             return any(self._said(one) for one in probe.probes)
-        return self._clock.now - self._began >= self.program.ready_after
+        return self._clock.now >= self._began + self.program.ready_after
 
     def watch(self, role: str, probe: Probe) -> None:
         """Answer for a probe."""
@@ -212,8 +213,9 @@ def _logs_of(probe: Probe) -> Iterator[Log]:
 def _way_for(logs: list[Log]) -> str:
     """Return a script whose output passes; where none is plain to see, what one looks like."""
     lines = [re.sub(r"^\^|\$$", "", log.pattern) for log in logs]
+    is_plain = not any(_SPECIAL.search(line) for line in lines)  # and so quickly tried
     lines = [re.sub(r"\\([^\w\s])", r"\1", line) for line in lines]
-    if all(re.search(log.pattern, line) for log, line in zip(logs, lines, strict=True)):
+    if is_plain and all(map(re.search, (log.pattern for log in logs), lines)):
         text = "".join(f"{line}\n" for line in lines)
         return f"FakeProgram(output=[(0.0, 'stdout', {text!r})]) would pass"
     return "a line is scripted so: FakeProgram(output=[(0.0, 'stdout', '...\\n')])"

@@ -50,8 +50,16 @@ class GroupHolder:
         self._passes = Passes(reactor)
         self._exits = exits_for(reactor)
         self._guard = Guard(reactor) if Guard.is_available() else None
-        self.host_death = self._guard is not None
-        self.degraded = weaknesses(self._guard)
+
+    @property
+    def host_death(self) -> bool:
+        """See Holder."""
+        return self._guard is not None and not self._guard.is_lacking
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """See Holder."""
+        return weaknesses(self._guard)
 
     def prepare(self) -> None:
         """See Holder."""
@@ -97,7 +105,8 @@ class GroupHolder:
     def _start(self, key: Key, plan: Plan, env: dict[str, str], ends: list[int]) -> Held:
         who, env = user_words(plan, env)
         executable, argv = launch_words(plan, env)
-        self._expect(key.vm_id)
+        if self._guard is not None:  # it knows before there is a process
+            self._guard.expect(key.vm_id)
         began, since = self._reactor.monotonic(), ticks()
         process = subprocess.Popen(  # noqa: S603 - running programs is what this is for
             argv, executable=executable, cwd=plan.directory, env=env, stdin=subprocess.DEVNULL,
@@ -113,16 +122,6 @@ class GroupHolder:
         if self._guard is not None:
             self._guard.keep(held.pid, key.vm_id, since)
         return held
-
-    def _expect(self, vm_id: str) -> None:
-        """Let the guard know, before there is a process; without it the promise is weaker."""
-        if self._guard is None:
-            return
-        try:
-            self._guard.expect(vm_id)
-        except OSError:
-            self._guard, self.host_death = None, False
-            self.degraded = weaknesses(None)
 
     def _watch(self, held: Held) -> None:
         if held.handle is not None:

@@ -26,6 +26,10 @@ _BETWEEN = 1.0  # seconds between one and the next: whatever ended it may end th
 _SMALLEST_PIPE = 4096  # bytes, pipe(7)
 _PATIENCE_WITH_A_PIPE = 50  # milliseconds; all that it takes is a look of the guard's
 _AGAIN = 0.1  # seconds
+_FEW, _MOST_DOUBLINGS = (
+    3,
+    6,
+)  # short lives in a row: it does not run here, and is tried each minute
 
 _BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -51,6 +55,7 @@ class Guard:
         self._process: subprocess.Popen[bytes] | None = None
         self._handle: int | None = None  # its pidfd
         self._began = 0.0
+        self._is_down, self._is_trying, self._short_lives = False, False, 0
         self._pipe: int | None = None
         self._nudge: int | None = None
         self._untold, self._unread, self._most_unread = bytearray(), 0, 0
@@ -62,20 +67,29 @@ class Guard:
         """Tell whether there is an interpreter to run it."""
         return bool(sys.executable)
 
+    @property
+    def is_lacking(self) -> bool:
+        """Whether nobody guards what is to be guarded, or hardly ever."""
+        return self._is_down or self._short_lives >= _FEW
+
+    def _is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def begin(self) -> None:
         """Start it where it does not run; OSError: it cannot be."""
-        if self._process is None or self._process.poll() is not None:
+        if not self._is_running():
             self._start()
 
     def expect(self, vm_id: str) -> None:
         """Guard what is about to be started; starts the guard where it does not run.
 
-        Raises:
-            OSError: It cannot be started: no descriptor or process is left.
+        Where it cannot be started now, as no descriptor or process is left, that is tried again.
         """
-        self.begin()
         self._guarded[vm_id] = f"+0 0 0 {vm_id}\n"
-        self._say(self._guarded[vm_id])
+        if self._is_running():
+            self._say(self._guarded[vm_id])
+        else:
+            self._renew()
 
     def keep(self, pid: int, vm_id: str, since: int) -> None:
         """Guard a tree that was expected, now that its main process is known.
@@ -124,7 +138,9 @@ class Guard:
         with contextlib.suppress(OSError):  # no descriptor is left
             began = start_of(self._process.pid)
             self._knows_clock = began is not None and since <= began <= ticks()
+        with contextlib.suppress(OSError):
             self._handle = handle_of(self._process.pid)
+        self._is_down = False
         if self._handle is not None:
             self._reactor.register(self._handle, self._ended)
         self._began = self._reactor.monotonic()
@@ -136,18 +152,33 @@ class Guard:
         self._let_it_be()
         if process is None:
             return
-        process.wait()  # which it can, says its handle
-        _log.warning("the guard, process %d, was ended by somebody", process.pid)
+        code = process.wait()  # at once, says its handle
         life = self._reactor.monotonic() - self._began
-        self._reactor.call_later(max(0.0, _BETWEEN - life), self._renew)
+        self._is_down = True
+        self._short_lives = self._short_lives + 1 if life < _BETWEEN else 0
+        pause = _BETWEEN * 2 ** min(self._short_lives - 1, _MOST_DOUBLINGS)
+        self._try_in(max(0.0, pause - life) if self._short_lives else 0.0)
+        how = f"was ended by signal {-code}" if code < 0 else f"has ended with code {code}"
+        _log.warning("the guard, process %d, %s, and is started anew", process.pid, how)
 
     def _renew(self) -> None:
+        """Start it where something is guarded; else the next start does."""
         if not self._guarded:
-            return  # the next start begins another
+            return
         try:
             self.begin()
         except OSError:  # no descriptor or process is left now
-            self._reactor.call_later(_BETWEEN, self._renew)
+            self._is_down = True
+            self._try_in(_BETWEEN)
+
+    def _try_in(self, seconds: float) -> None:
+        if not self._is_trying:
+            self._is_trying = True
+            self._reactor.call_later(seconds, self._try)
+
+    def _try(self) -> None:
+        self._is_trying = False
+        self._renew()
 
     def _say(self, words: str) -> None:
         """Write it down for the guard, and wake it when the pipe fills."""
@@ -168,6 +199,8 @@ class Guard:
                 _wake(self._nudge, self._process)
         except OSError:
             self._close_pipes()  # it was ended by somebody, which its handle tells
+            if self._handle is None:
+                self._try_in(_BETWEEN)
 
     def _say_the_rest(self) -> None:
         self._is_due = False
@@ -190,6 +223,7 @@ class Guard:
             return
         self._say("quit\n")
         self._let_it_be()
+        self._process.send_signal(signal.SIGCONT)  # somebody may have stopped it
         try:
             self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -200,10 +234,10 @@ class Guard:
     def _let_it_be(self) -> None:
         """Neither watch it nor speak to it."""
         self._close_pipes()
-        if self._handle is not None:
-            self._reactor.unregister(self._handle)
-            os.close(self._handle)
-            self._handle = None
+        handle, self._handle = self._handle, None  # a child forked now closes its own alone
+        if handle is not None:
+            self._reactor.unregister(handle)
+            os.close(handle)
 
     def _close_pipes(self) -> None:
         ends, self._pipe, self._nudge = (self._pipe, self._nudge), None, None
@@ -246,6 +280,6 @@ def _host() -> tuple[str, str]:
 
 def weaknesses(guard: Guard | None) -> tuple[str, ...]:
     """Return what does not hold of a group that has this guard."""
-    if guard is None:
+    if guard is None or guard.is_lacking:
         return _WEAKER, _NO_GUARD
     return (_WEAKER,) if HAS_PROC else (_WEAKER, _GROUPS_ALONE)

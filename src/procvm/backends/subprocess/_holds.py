@@ -62,8 +62,14 @@ class Holder(Protocol):
     """Starts, signals and takes away process trees."""
 
     containment: str
-    host_death: bool
-    degraded: tuple[str, ...]
+
+    @property
+    def host_death(self) -> bool:
+        """Whether what it holds is taken away when this program is killed."""
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """What does not hold here, a sentence each."""
 
     def prepare(self) -> None:
         """Start what helps (keeper, guard); what fails is told by the first spawn."""

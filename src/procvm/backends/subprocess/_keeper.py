@@ -104,7 +104,7 @@ class Keeper:
         self.facts: dict[str, Any] = {}
         self.began = host_facts()  # what it, and so its programs, inherit
         self.is_up = self._is_alert = False
-        self._using = threading.RLock()  # the socket; a signal's handler may start as well
+        self._using = threading.Lock()  # the socket, in another thread than the loop
         self._is_over = False
         self._heard = True
         self._silent = 0
@@ -152,16 +152,24 @@ class Keeper:
     # --- to the keeper ------------------------------------------------------------------
 
     def alert(self) -> None:
-        """Wake it ahead of a start, once for each; any thread.
+        """Wake it ahead of a start, once until something is said; any thread.
 
         A process is slow to wake where every processor sleeps, those of a virtual machine most.
         The start takes as long to get here, and finds it awake.
         """
-        if self.is_up and not self._is_alert:
-            with self._using:  # so that no descriptor is written that was closed meanwhile
+        if self._is_alert or self._is_over or not self.is_up:
+            return
+        # The socket is not closed in the middle of this, and nobody waits for that: a signal's
+        # handler, on top of it, may wait for the loop.
+        if self._using.acquire(blocking=False):
+            try:
                 if not self._is_over:
                     self._is_alert = True
                     CALLS.hint(self._socket, _SOON)
+            finally:
+                self._using.release()
+            if self._is_over:  # meanwhile, and so it was left to be closed here
+                self._socket.close()  # type: ignore[unreachable] # by the loop
 
     def say(self, request: tuple[Any, ...]) -> None:
         """Send a request, or queue it until the keeper is up and takes it.
@@ -337,8 +345,11 @@ class Keeper:
     def _close_socket(self) -> None:
         if self._socket.fileno() >= 0:
             self._reactor.unregister(self._socket.fileno())
-        with self._using:
-            self._socket.close()
+        if self._using.acquire(blocking=False):  # else whoever has it closes it
+            try:
+                self._socket.close()
+            finally:
+                self._using.release()
 
     def _forget_what_waits(self) -> None:
         for _, fd in self._waiting:

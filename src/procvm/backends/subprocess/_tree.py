@@ -67,8 +67,17 @@ class TreeHolder:
         self._held: dict[int, _Held] = {}
         self._keys: dict[Key, _Held] = {}
         self._is_closed = False
-        self.host_death = True
-        self.degraded: tuple[str, ...] = ()
+        self._weaker: tuple[str, ...] = ()
+
+    @property
+    def host_death(self) -> bool:
+        """See Holder."""
+        return self._group is None or self._group.host_death
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """See Holder."""
+        return self._weaker if self._group is None else (*self._weaker, *self._group.degraded)
 
     # --- what the backend asks ----------------------------------------------------------
 
@@ -225,14 +234,13 @@ class TreeHolder:
             self._reactor.hub.leave(self)
             return
         told = [(_NO_TAG, facts["tag"]), (_NO_PIDFD, facts["pidfd"])]
-        self.degraded = tuple(text for text, works in told if not works)
+        self._weaker = tuple(text for text, works in told if not works)
 
     def _step_down(self, why: str) -> None:
         """Go on as "group" does, with what has not been started yet."""
         self._keeper = None
         self._group = GroupHolder(self._reactor, self._holding)
-        self.containment, self.host_death = "group", self._group.host_death
-        self.degraded = (_NO_KEEPER.format(why), *self._group.degraded)
+        self.containment, self._weaker = "group", (_NO_KEEPER.format(why),)
         waiting, self._held = list(self._held.values()), {}
         self._keys.clear()
         for held in waiting:
