@@ -9,9 +9,11 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -207,6 +209,24 @@ def test_one_that_somebody_has_ended_is_made_anew_once_a_second_at_most(
     (delay,) = loop.delays
     assert 0.0 < delay <= 1.0
     assert first.returncode == -signal.SIGKILL
+
+
+def test_the_next_one_knows_all_before_it_begins(
+    guard: Guard, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host may be killed right after its start."""
+    guard.expect("0" * 32)
+    first, told = process_of(guard), bytearray()
+    popen = subprocess.Popen
+
+    def start(*args: Any, **more: Any) -> subprocess.Popen[bytes]:
+        told.extend(fcntl.ioctl(more["stdin"], termios.FIONREAD, bytes(4)))
+        return popen(*args, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    first.kill()
+    loop.run_until(lambda: process_of(guard) is not first)
+    assert int.from_bytes(told, sys.byteorder) > len("0" * 32)
 
 
 def test_one_that_guards_nothing_is_not_made_anew(guard: Guard, loop: Loop) -> None:

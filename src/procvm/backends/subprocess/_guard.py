@@ -118,6 +118,11 @@ class Guard:
         try:
             ends += os.pipe()
             ends += os.pipe()
+            os.set_blocking(ends[1], False)
+            os.set_blocking(ends[3], False)
+            words = [f"={program_of(os.getpid())}\n", *self._guarded.values()]
+            self._untold, self._unread = bytearray("".join(words).encode()), 0
+            self._write(ends[1])  # before it begins: the host may die right after that
             since = ticks()
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-S", "-E", "-s", "-B", _PROGRAM, str(ends[2]), *_host()],
@@ -131,9 +136,6 @@ class Guard:
         told, self._pipe, nudge, self._nudge = ends
         os.close(told)
         os.close(nudge)
-        os.set_blocking(self._pipe, False)
-        os.set_blocking(self._nudge, False)
-        self._untold, self._unread = bytearray(), 0
         self._most_unread = _size_of(self._pipe) // 4
         with contextlib.suppress(OSError):  # no descriptor is left
             began = start_of(self._process.pid)
@@ -144,7 +146,8 @@ class Guard:
         if self._handle is not None:
             self._reactor.register(self._handle, self._ended)
         self._began = self._reactor.monotonic()
-        self._say("".join([f"={program_of(os.getpid())}\n", *self._guarded.values()]))
+        if self._untold:  # the pipe was too small
+            self._say("")
 
     def _ended(self) -> None:
         """Somebody has ended it: what runs gets another one."""
