@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
+from typing import Any
 
 import pytest
 
-from procvm import AsyncVMManager, FakeBackend, SubprocessBackend, VMConfig, VMManager, VMState
+from procvm import (
+    AsyncVMManager,
+    ConfigError,
+    FakeBackend,
+    ManagerClosedError,
+    SubprocessBackend,
+    VMConfig,
+    VMManager,
+    VMState,
+)
 
 
 def test_both_faces_have_the_same_verbs_parameters_and_first_lines() -> None:
@@ -24,6 +35,44 @@ def test_both_faces_have_the_same_verbs_parameters_and_first_lines() -> None:
         )
         assert (sync.__doc__ or "").split("\n")[0] == (other.__doc__ or "").split("\n")[0]
         assert ("Raises:" in (sync.__doc__ or "")) == ("Raises:" in (other.__doc__ or ""))
+
+
+@pytest.mark.parametrize("kind", ["fake", "real"])
+def test_a_manager_may_have_both_faces(kind: str) -> None:
+    manager = VMManager(FakeBackend() if kind == "fake" else None)
+
+    async def main() -> None:
+        other = AsyncVMManager.of(manager)
+        web = await other.allocate(VMConfig("web", ["sleep", "1000"]))
+        assert manager.list() == await other.list() == [web]
+        assert other.backend is manager.backend
+        assert manager.remove("web").vm_id == web.vm_id
+        await other.allocate(VMConfig("again", ["sleep", "1000"]))
+        async with other:
+            pass
+
+    asyncio.run(main())
+    with pytest.raises(ManagerClosedError):
+        manager.list()
+    assert [event.kind for event in manager.history("again")][-1] == "removed"
+
+
+def test_a_face_of_what_is_no_manager_is_refused() -> None:
+    wrong: Any
+    with VMManager(FakeBackend()) as manager:
+        for wrong in (None, FakeBackend(), AsyncVMManager.of(manager), VMManager):
+            with pytest.raises(ConfigError, match="must be a VMManager"):
+                AsyncVMManager.of(wrong)
+
+
+def test_a_manager_is_held_by_its_other_face() -> None:
+    async def main() -> None:
+        other = AsyncVMManager.of(VMManager())
+        gc.collect()
+        await other.allocate(VMConfig("web", ["sleep", "1000"]))
+        await other.close()
+
+    asyncio.run(main())
 
 
 def test_what_is_not_for_users_is_not_completed() -> None:

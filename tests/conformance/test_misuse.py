@@ -134,8 +134,8 @@ def test_what_is_to_be_iterated_says_so(manager: VMManager) -> None:
     assert repr(manager.follow("x")) == repr(manager.follow(vm))
 
     async def look() -> list[str]:
-        async with AsyncVMManager() as other:
-            return [repr(other.follow("x")), repr(other.events())]
+        other = AsyncVMManager.of(manager)
+        return [repr(other.follow("x")), repr(other.events())]
 
     assert asyncio.run(look()) == [
         "<AsyncLineIterator of 'x': async for line in ...>",
@@ -184,7 +184,7 @@ ASKED: list[Callable[[VMManager, VM], object]] = [
     lambda m, vm: m.wait(vm, timeout=10),
     lambda m, vm: m.signal(vm, 15),
     lambda m, vm: m.logs(vm),
-    lambda m, vm: next(m.follow(vm)),
+    lambda m, vm: m.follow(vm),
     lambda m, vm: m.usage(vm),
     lambda m, vm: m.history(vm),
     lambda m, vm: m.timeline(vm),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,14 +11,18 @@ from hypothesis import strategies as st
 
 from procvm import (
     AsyncVMManager,
+    ConfigError,
     FakeBackend,
     FakeProgram,
     LogPolicy,
     RestartPolicy,
+    SubprocessBackend,
     VMConfig,
     VMManager,
+    VMNotFoundError,
+    WaitTimeoutError,
 )
-from procvm.engine import LogBook
+from procvm.engine import LineParser, LogBook, near_end
 
 
 def texts(book: LogBook) -> list[str]:
@@ -211,3 +216,100 @@ def test_what_is_written_byte_by_byte_is_bounded_as_well() -> None:
             book.add(1, "stdout", 1.0, b"x")
         assert len(book.chunks_after(0)) <= 1024 + keep // 64
         assert (book.total, book.last_number) == (50_000, 50_000)
+
+
+def speaking(*output: tuple[float, str], exit_after: float | None = None) -> FakeBackend:
+    fake = FakeBackend()
+    lines = [(at, "stdout", text) for at, text in output]
+    fake.program("web", FakeProgram(output=lines, exit_after=exit_after))
+    return fake
+
+
+OLD_AND_NEW = ((0.0, "one\n"), (0.1, "two\nthr"), (2.0, "ee\n"), (3.0, "four\n"))
+
+
+@pytest.mark.parametrize(
+    ("tail", "begins"),
+    [(None, ["one", "two"]), (0, []), (1, ["two"]), (2, ["one", "two"]), (9, ["one", "two"])],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_reader_begins_with_the_last_whole_lines(
+    tail: int | None, begins: list[str], is_async: bool
+) -> None:
+    """It begins where the call was; a line that was begun then comes whole."""
+    fake = speaking(*OLD_AND_NEW, exit_after=5.0)
+
+    async def followed() -> list[str]:
+        async with AsyncVMManager(fake) as manager:
+            await manager.allocate(VMConfig("web", "x"))
+            fake.advance(1.0)
+            reader = manager.follow("web", tail=tail)
+            fake.advance(1.5)
+            return [str(line) async for line in reader]
+
+    if is_async:
+        assert asyncio.run(followed()) == [*begins, "three", "four"]
+        return
+    with VMManager(fake) as manager:
+        manager.allocate(VMConfig("web", "x"))
+        fake.advance(1.0)
+        reader = manager.follow("web", tail=tail)
+        fake.advance(1.5)
+        assert [str(line) for line in reader] == [*begins, "three", "four"]
+        assert reader.lost == 0
+
+
+def test_a_step_that_waits_too_long_says_so_and_the_next_one_goes_on() -> None:
+    fake = speaking((0.0, "one\n"), (10.0, "two\n"), exit_after=20.0)
+    with VMManager(fake) as manager:
+        manager.allocate(VMConfig("web", "x"))
+        reader = manager.follow("web", timeout=4.0)
+        assert str(next(reader)) == "one"
+        for end in (4.0, 8.0):
+            with pytest.raises(WaitTimeoutError, match=r"4 s for a line of its output"):
+                next(reader)
+            assert fake.now == end
+        assert manager.core.engine.entries[manager.get("web").vm_id].followers == []
+        assert str(next(reader)) == "two"
+
+
+@pytest.mark.parametrize("containment", ["tree", "group"])
+def test_a_step_of_a_silent_program_ends_in_time(containment: Any) -> None:
+    async def main() -> None:
+        async with AsyncVMManager(SubprocessBackend(containment)) as manager:
+            vm = await manager.allocate(VMConfig("web", ["sleep", "1000"]))
+            reader = manager.follow(vm, timeout=0.01)
+            with pytest.raises(WaitTimeoutError):
+                await anext(reader)
+            await manager.signal(vm, "SIGCONT")  # behind what was posted
+            assert manager._core.engine.entries[vm.vm_id].followers == []
+
+    asyncio.run(main())
+    with VMManager(SubprocessBackend(containment)) as manager:
+        vm = manager.allocate(VMConfig("web", ["sleep", "1000"]))
+        with pytest.raises(WaitTimeoutError):
+            next(manager.follow(vm, timeout=0.01))
+
+
+@pytest.mark.parametrize("wrong", [{"tail": -1}, {"tail": True}, {"timeout": -1.0}])
+def test_what_cannot_be_followed_is_told_by_the_call(wrong: dict[str, Any]) -> None:
+    with VMManager(FakeBackend()) as manager:
+        with pytest.raises(VMNotFoundError):
+            manager.follow("nobody")
+        manager.allocate(VMConfig("web", "x"))
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            manager.follow("web", **wrong)
+
+
+@given(st.lists(st.sampled_from([b"a", b"bc\n", b"\n", b"\xc3", b"\xa9\n"])), st.integers(0, 9))
+def test_the_last_whole_lines_and_what_comes_are_all(pieces: list[bytes], tail: int) -> None:
+    """Read from near its end a book gives what the last ones of all its whole lines are."""
+    book = LogBook(1000)
+    for number, data in enumerate(pieces):
+        book.add(1, ("stdout", "stderr")[number % 2], 1.0, data)
+    whole, near = LineParser(), LineParser()
+    lines = [line for chunk in book.chunks_after(0) for line in whole.feed(chunk)]
+    chunks = near_end(book.chunks_after(0), tail)
+    found = [line for chunk in chunks for line in near.feed(chunk)]
+    assert (found[-tail:] if tail else []) == (lines[-tail:] if tail else [])
+    assert near.finish() == whole.finish()

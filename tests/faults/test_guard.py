@@ -124,9 +124,14 @@ def lives(guard: Guard, program: subprocess.Popen[bytes], count: int) -> None:
 
 
 def is_told(guard: Guard, program: subprocess.Popen[bytes]) -> bool:
-    if guard._untold:
+    if not has_told_all(guard):
         lives(guard, program, 1)  # what waits is told with what comes next
-    return not guard._untold
+    return has_told_all(guard)
+
+
+def has_told_all(guard: Guard) -> bool:
+    assert guard._pipe is not None
+    return guard._pipe.has_told_all
 
 
 def test_the_time_of_a_start_is_known_without_a_look(guard: Guard) -> None:
@@ -169,13 +174,14 @@ def test_a_small_pipe_is_read_when_it_is_full(
     guard: Guard, program: subprocess.Popen[bytes]
 ) -> None:
     """As a user's who has many: what is said is told at once, and not with the next start."""
-    assert guard._pipe is not None
+    pipe = guard._pipe
+    assert pipe is not None
     until(lambda: status(process_of(guard).pid)["State"].startswith("S"))
-    assert guard._most_unread == fcntl.fcntl(guard._pipe, fcntl.F_GETPIPE_SZ) // 4
-    fcntl.fcntl(guard._pipe, fcntl.F_SETPIPE_SZ, 4096)
+    assert pipe._most_unread == fcntl.fcntl(pipe._pipe, fcntl.F_GETPIPE_SZ) // 4
+    fcntl.fcntl(pipe._pipe, fcntl.F_SETPIPE_SZ, 4096)
     for _ in range(300):
         lives(guard, program, 1)
-        assert not guard._untold
+        assert pipe.has_told_all
 
 
 def test_one_that_is_stopped_holds_nobody_up_and_is_continued(
@@ -194,7 +200,7 @@ def test_what_a_full_pipe_did_not_take_is_told_without_another_start(
 ) -> None:
     os.kill(process_of(guard).pid, signal.SIGSTOP)
     lives(guard, program, 3000)
-    loop.run_until(lambda: not guard._untold)
+    loop.run_until(lambda: has_told_all(guard))
 
 
 def test_one_that_somebody_has_ended_is_made_anew_once_a_second_at_most(

@@ -39,7 +39,7 @@ def test_60_after_close_every_verb_says_so(kind: str) -> None:
         "health": manager.health, "list": manager.list, "get": lambda: manager.get(vm),
         "wait": lambda: manager.wait(vm), "signal": lambda: manager.signal(vm, 1),
         "usage": lambda: manager.usage(vm), "subscribe": lambda: manager.subscribe(print),
-        "follow": lambda: next(manager.follow(vm)),
+        "follow": lambda: manager.follow(vm),
     }  # fmt: skip
     for name, verb in verbs.items():
         with pytest.raises(ManagerClosedError) as caught:

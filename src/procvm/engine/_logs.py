@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..facts import LogLine
 
-__all__ = ["LineParser", "LogBook"]
+__all__ = ["LineParser", "LogBook", "near_end"]
 
 _LONGEST_LINE = 2**20
 _LARGEST_PIECE = 2**14
@@ -111,16 +111,16 @@ class LogBook:
             chunks = [chunk for chunk in chunks if chunk.stream == stream]
         if tail is None:
             return parsed(chunks)
-        return last_of(chunks, tail) if tail > 0 else []
+        return parsed(near_end(chunks, tail))[-tail:] if tail > 0 else []
 
 
-def last_of(chunks: list[Chunk], tail: int) -> list[LogLine]:
-    """Return the last ``tail`` lines of ``chunks``, without a look at most of what is before."""
+def near_end(chunks: list[Chunk], tail: int) -> list[Chunk]:
+    """Return chunks that have the last ``tail`` lines, without a look at most of those before."""
     begin, ends = len(chunks), 0
     while begin and ends < tail:
         begin -= 1
         ends += chunks[begin].data.count(b"\n")
-    return parsed([*_open_at(chunks[:begin]), *chunks[begin:]])[-tail:]
+    return [*_open_at(chunks[:begin]), *chunks[begin:]]
 
 
 def _open_at(chunks: list[Chunk]) -> list[Chunk]:

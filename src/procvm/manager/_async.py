@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from ..backends import Backend
 from ..config import VMConfig
 from ..engine import Ticket
-from ..errors import ProcVMError
+from ..errors import ConfigError, ProcVMError
 from ..facts import LogLine, Usage
 from ..values import VM, HealthReport, VMEvent
 from ._awaiting import LoopWaiter, hearing
@@ -42,10 +42,25 @@ class AsyncVMManager:
     """
 
     def __init__(self, backend: Backend | None = None) -> None:
-        self._face = VMManager(backend)
-        self._core = self._face.core
+        self._share(VMManager(backend))
         self._core.title = "AsyncVMManager"
+
+    def _share(self, face: VMManager) -> None:
+        self._face, self._core = face, face.core
         self._is_virtual = self._core.backend.capabilities.containment == "virtual"
+
+    @classmethod
+    def of(cls, manager: VMManager) -> Self:
+        """Return the awaited face of a manager: the same VMs, and what closes one closes both.
+
+        Raises:
+            ConfigError: It is no VMManager.
+        """
+        if not isinstance(manager, VMManager):
+            raise ConfigError("manager", manager, "must be a VMManager")
+        made = cls.__new__(cls)
+        made._share(manager)  # noqa: SLF001 - of its own class
+        return made
 
     @property
     def backend(self) -> Backend:
@@ -194,9 +209,11 @@ class AsyncVMManager:
         """Return what is kept of a VM's output, also of one removed and after close."""
         return self._face.logs(vm, tail=tail, stream=stream)
 
-    def follow(self, vm: VM | str) -> AsyncLineIterator:
+    def follow(
+        self, vm: VM | str, *, tail: int | None = None, timeout: float | None = None
+    ) -> AsyncLineIterator:
         """Iterate over what is kept, then over what comes, until the VM has ended."""
-        return AsyncLineIterator(self, self._core, vm)
+        return AsyncLineIterator(self, self._core, vm, tail, timeout)
 
     async def usage(self, vm: VM | str) -> Usage:
         """Return what a VM's whole tree uses now; zeros when nothing of it lives."""

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any, Self
 
-from ..engine import Engine, LineParser, LogBook
-from ..errors import shortened
+from ..engine import Engine, LineParser, LogBook, near_end
+from ..errors import WaitTimeoutError, shortened
 from ..facts import LogLine
 from ..lifecycle import is_final
 from ._awaiting import LoopWaiter
 from ._core import Core
+from ._until import last, seconds
 
 __all__ = ["AsyncLineIterator", "LineIterator"]
 
@@ -19,23 +20,32 @@ __all__ = ["AsyncLineIterator", "LineIterator"]
 class _Reader:
     """What one reader has had of a VM's output, and what went past it."""
 
-    def __init__(self, core: Core, vm: Any) -> None:
+    def __init__(self, core: Core, vm: Any, tail: int | None, timeout: float | None) -> None:
         core.check("follow")
+        count, self.timeout = last(tail, "lines"), seconds("timeout", timeout)
         name = core.name_of(vm)
         book = core.engine.book(name)
         if book is None:
             raise core.engine.not_found(name)
-        self.vm_id, self._log = book[0].vm_id, book[1]
-        self._engine: Engine = core.engine
+        self.core, self.vm_id, self._log = core, book[0].vm_id, book[1]
         self._parser = LineParser()
-        self.seen = 0
+        self.seen, self.lost = 0, 0
         self._place = _first_byte(self._log)
-        self.lost = 0
+        self.first = [] if count is None else self._last(count)
+
+    def _last(self, count: int) -> list[LogLine]:
+        """Return the last whole lines of what is kept, and go on behind them."""
+        kept = self._log.chunks_after(0)
+        if not kept:
+            return []
+        self.seen, self._place = kept[-1].number, kept[-1].begin + len(kept[-1].data)
+        lines = [line for chunk in near_end(kept, count) for line in self._parser.feed(chunk)]
+        return lines[-count:] if count else []
 
     @property
     def has_ended(self) -> bool:
         """Whether no output will come."""
-        now = self._engine.book(self.vm_id)
+        now = self.core.engine.book(self.vm_id)
         return now is None or is_final(now[0].state)
 
     def pieces(self) -> Iterator[list[LogLine]]:
@@ -56,6 +66,10 @@ class _Reader:
         self._place = self._log.total
         return self._parser.finish()
 
+    def overdue(self) -> WaitTimeoutError:
+        """Say that no line came in time."""
+        return self.core.overdue(self.vm_id, self.timeout, "a line of its output")
+
 
 def _first_byte(log: LogBook) -> int:
     kept = log.chunks_after(0)
@@ -65,10 +79,12 @@ def _first_byte(log: LogBook) -> int:
 class LineIterator(Iterator[LogLine]):
     """A VM's lines of output, what is kept first, until it has ended."""
 
-    def __init__(self, owner: object, core: Core, vm: Any) -> None:
-        self.reader: _Reader | None = None
+    def __init__(
+        self, owner: object, core: Core, vm: Any, tail: int | None, timeout: float | None
+    ) -> None:
         self._name = str(getattr(vm, "name", vm))
-        self._lines = self._walk(owner, core, vm)
+        self._reader = _Reader(core, vm, tail, timeout)
+        self._lines = self._walk(owner)
 
     def __repr__(self) -> str:
         """Say what it is for."""
@@ -77,34 +93,40 @@ class LineIterator(Iterator[LogLine]):
     @property
     def lost(self) -> int:
         """Bytes that were let go of, beyond ``log.keep``, before this reader came to them."""
-        return 0 if self.reader is None else self.reader.lost
+        return self._reader.lost
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> LogLine:
-        return next(self._lines)
+        line = next(self._lines)
+        if line is None:
+            raise self._reader.overdue()
+        return line
 
     def close(self) -> None:
         """Read no more; again is silent."""
         self._lines.close()
 
-    def _walk(self, owner: object, core: Core, vm: Any) -> Generator[LogLine, None, None]:
-        """Read; ``owner`` is held meanwhile: a manager that is read is not forgotten."""
-        reader = self.reader = _Reader(core, vm)
-        backend, engine = core.backend, core.engine
+    def _walk(self, owner: object) -> Generator[LogLine | None, None, None]:
+        """Read; None: time is up. ``owner`` is held: a manager that is read is not forgotten."""
+        reader, core = self._reader, self._reader.core
+        yield from reader.first
         while True:
             ended = reader.has_ended
             for lines in reader.pieces():
                 yield from lines
             if ended:
                 break
-            waiter, last = backend.waiter(), reader.seen
-            backend.post(lambda w=waiter, n=last: engine.follow(reader.vm_id, w, n))  # type: ignore[misc] # bound now
+            waiter = core.backend.waiter()
+            _ask(reader, waiter)
             try:
-                backend.block(waiter, None)
+                in_time = core.backend.block(waiter, reader.timeout)
             except RuntimeError:  # nothing could ever come, in virtual time
                 break
+            if not in_time:
+                _ask_no_more(reader, waiter)
+                yield None
         yield from reader.rest()
         del owner
 
@@ -112,11 +134,15 @@ class LineIterator(Iterator[LogLine]):
 class AsyncLineIterator(AsyncIterator[LogLine]):
     """The same, awaited."""
 
-    def __init__(self, owner: object, core: Core, vm: Any) -> None:
-        self._reader: _Reader | None = None
-        self._virtual: LineIterator | None = None
+    def __init__(
+        self, owner: object, core: Core, vm: Any, tail: int | None, timeout: float | None
+    ) -> None:
         self._name = str(getattr(vm, "name", vm))
-        self._lines = self._walk(owner, core, vm)
+        self._virtual: LineIterator | None = None
+        if core.backend.capabilities.containment == "virtual":  # who waits moves its time
+            self._virtual = LineIterator(owner, core, vm, tail, timeout)
+        self._reader = _Reader(core, vm, tail, timeout)
+        self._lines = self._walk(owner)
 
     def __repr__(self) -> str:
         """Say what it is for."""
@@ -125,28 +151,33 @@ class AsyncLineIterator(AsyncIterator[LogLine]):
     @property
     def lost(self) -> int:
         """Bytes that were let go of, beyond ``log.keep``, before this reader came to them."""
-        if self._virtual is not None:
-            return self._virtual.lost
-        return 0 if self._reader is None else self._reader.lost
+        return (self._virtual or self._reader).lost
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> LogLine:
-        return await self._lines.__anext__()
+        if self._virtual is not None:
+            try:
+                return next(self._virtual)
+            except StopIteration:
+                raise StopAsyncIteration from None
+        line = await anext(self._lines)
+        if line is None:
+            raise self._reader.overdue()
+        return line
 
     async def aclose(self) -> None:
         """Read no more; again is silent."""
+        if self._virtual is not None:
+            self._virtual.close()
         await self._lines.aclose()
 
-    async def _walk(self, owner: object, core: Core, vm: Any) -> AsyncGenerator[LogLine, None]:
+    async def _walk(self, owner: object) -> AsyncGenerator[LogLine | None, None]:
         """The same, awaited."""
-        if core.backend.capabilities.containment == "virtual":  # who waits moves its time
-            self._virtual = LineIterator(owner, core, vm)
-            for line in self._virtual:
-                yield line
-            return
-        reader = self._reader = _Reader(core, vm)
+        reader = self._reader
+        for line in reader.first:
+            yield line
         while True:
             ended = reader.has_ended
             for lines in reader.pieces():
@@ -155,25 +186,38 @@ class AsyncLineIterator(AsyncIterator[LogLine]):
                 await asyncio.sleep(0)  # a flood is not to hold the loop
             if ended:
                 break
-            await _more_output(core, reader.vm_id, reader.seen)
+            if not await _more_output(reader):
+                yield None
         for line in reader.rest():
             yield line
         del owner
 
 
-async def _more_output(core: Core, vm_id: str, seen: int) -> None:
-    """Wait until there is output after ``seen``, or none will come."""
-    engine, waiter = core.engine, LoopWaiter()
-    core.backend.post(lambda: engine.follow(vm_id, waiter, seen))
+async def _more_output(reader: _Reader) -> bool:
+    """Wait until there is more output, or none will come (True), or time is up."""
+    waiter, in_time = LoopWaiter(), False
+    _ask(reader, waiter)
     try:
-        await waiter.wait()
-    except BaseException:
-        core.backend.post(lambda: _unfollow(engine, vm_id, waiter))
-        raise
+        in_time = await waiter.wait(reader.timeout)
+    finally:
+        if not in_time:
+            _ask_no_more(reader, waiter)
+    return in_time
 
 
-def _unfollow(engine: Engine, vm_id: str, waiter: object) -> None:
-    """Forget a reader that was cancelled: a silent VM would keep it for long."""
-    entry = engine.entries.get(vm_id)
-    if entry is not None:
-        entry.followers[:] = [one for one in entry.followers if one is not waiter]
+def _ask(reader: _Reader, waiter: Any) -> None:
+    """Have ``waiter`` set when there is more, or nothing more will come."""
+    engine, vm_id, seen = reader.core.engine, reader.vm_id, reader.seen
+    reader.core.backend.post(lambda: engine.follow(vm_id, waiter, seen))
+
+
+def _ask_no_more(reader: _Reader, waiter: object) -> None:
+    """Forget who waits no longer: a silent VM would keep it for long."""
+    engine: Engine = reader.core.engine
+
+    def forget() -> None:
+        entry = engine.entries.get(reader.vm_id)
+        if entry is not None:
+            entry.followers[:] = [one for one in entry.followers if one is not waiter]
+
+    reader.core.backend.post(forget)

@@ -293,16 +293,28 @@ class VMManager:
             raise self._core.engine.not_found(self._core.name_of(vm))
         return Lines(book[1].lines(count, stream))
 
-    def follow(self, vm: VM | str) -> LineIterator:
+    def follow(
+        self, vm: VM | str, *, tail: int | None = None, timeout: float | None = None
+    ) -> LineIterator:
         """Iterate over what is kept, then over what comes, until the VM has ended.
 
-        It begins with the first step; VMNotFoundError, there: there is no such VM. A reader that
-        is slower than its program misses what ``log.keep`` has no room for, and what is older
-        than the previous generation: the iterator's ``lost`` counts the bytes. A line comes when
-        it is whole, or its program has ended; ``logs`` shows also one that is not. In virtual
-        time it moves time, and ends also where nothing could ever come, the VM running or not.
+        A reader that is slower than its program misses what ``log.keep`` has no room for, and what
+        is older than the previous generation: the iterator's ``lost`` counts the bytes. A line
+        comes when it is whole, or its program has ended; ``logs`` shows also one that is not. In
+        virtual time it moves time, and ends also where nothing could ever come, the VM running
+        or not.
+
+        Args:
+            vm: Which.
+            tail: How many of the last lines that are kept come first; 0: what comes from this
+                call on alone; None: all.
+            timeout: Seconds that a step waits for a line; None: for ever.
+
+        Raises:
+            VMNotFoundError: There is none.
+            WaitTimeoutError: In a step: no line came in time; the next step waits again.
         """
-        return LineIterator(self, self._core, vm)
+        return LineIterator(self, self._core, vm, tail, timeout)
 
     def usage(self, vm: VM | str) -> Usage:
         """Return what a VM's whole tree uses now; zeros when nothing of it lives.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -14,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+from ._guard_pipe import GuardPipe
 from ._holds import Reactor
 from ._members import HAS_PROC, handle_of, program_of, start_of
 
@@ -23,13 +22,9 @@ _log = logging.getLogger("procvm")
 _PROGRAM = str(Path(__file__).with_name("_guard_program.py"))
 _PATIENCE = 5.0
 _BETWEEN = 1.0  # seconds between one and the next: whatever ended it may end that as well
-_SMALLEST_PIPE = 4096  # bytes, pipe(7)
-_PATIENCE_WITH_A_PIPE = 50  # milliseconds; all that it takes is a look of the guard's
 _AGAIN = 0.1  # seconds
-_FEW, _MOST_DOUBLINGS = (
-    3,
-    6,
-)  # short lives in a row: it does not run here, and is tried each minute
+_FEW = 3  # short lives in a row: it does not run here
+_MOST_DOUBLINGS = 6  # of the pause after them: it is tried each minute
 
 _BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -45,8 +40,7 @@ _GROUPS_ALONE = "when this program is killed, only the group of each program is 
 class Guard:
     """Started with the first VM, told of each, and ended by close; if ended before, made anew.
 
-    It reads what it is told when its host has died, or when the pipe fills: to be woken by each
-    start would take a processor from the program that starts.
+    It reads what it is told when its host has died, or when its pipe fills.
     """
 
     def __init__(self, reactor: Reactor) -> None:
@@ -56,10 +50,7 @@ class Guard:
         self._handle: int | None = None  # its pidfd
         self._began = 0.0
         self._is_down, self._is_trying, self._short_lives = False, False, 0
-        self._pipe: int | None = None
-        self._nudge: int | None = None
-        self._untold, self._unread, self._most_unread = bytearray(), 0, 0
-        self._is_due = False  # whether what could not be told is to be tried once more
+        self._pipe: GuardPipe | None = None
         self._knows_clock = False  # whether the time of a start is that of the boot's clock
 
     @staticmethod
@@ -114,29 +105,21 @@ class Guard:
     def _start(self) -> None:
         """Start it, and tell it of all that is guarded."""
         self._let_it_be()
-        ends: list[int] = []
+        pipe = GuardPipe()
         try:
-            ends += os.pipe()
-            ends += os.pipe()
-            os.set_blocking(ends[1], False)
-            os.set_blocking(ends[3], False)
-            words = [f"={program_of(os.getpid())}\n", *self._guarded.values()]
-            self._untold, self._unread = bytearray("".join(words).encode()), 0
-            self._write(ends[1])  # before it begins: the host may die right after that
+            # Before it begins: the host may die right after that.
+            pipe.write("".join([f"={program_of(os.getpid())}\n", *self._guarded.values()]))
             since = ticks()
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-S", "-E", "-s", "-B", _PROGRAM, str(ends[2]), *_host()],
-                stdin=ends[0], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
-                start_new_session=True, pass_fds=[ends[2]],
+                [sys.executable, "-S", "-E", "-s", "-B", _PROGRAM, str(pipe.nudged), *_host()],
+                stdin=pipe.to_read, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+                start_new_session=True, pass_fds=[pipe.nudged],
             )  # fmt: skip
         except OSError:
-            for end in ends:
-                os.close(end)
+            pipe.close()
             raise
-        told, self._pipe, nudge, self._nudge = ends
-        os.close(told)
-        os.close(nudge)
-        self._most_unread = _size_of(self._pipe) // 4
+        pipe.hand_over()
+        self._pipe = pipe
         with contextlib.suppress(OSError):  # no descriptor is left
             began = start_of(self._process.pid)
             self._knows_clock = began is not None and since <= began <= ticks()
@@ -146,8 +129,7 @@ class Guard:
         if self._handle is not None:
             self._reactor.register(self._handle, self._ended)
         self._began = self._reactor.monotonic()
-        if self._untold:  # the pipe was too small
-            self._say("")
+        self._say("")  # what the pipe was too small for
 
     def _ended(self) -> None:
         """Somebody has ended it: what runs gets another one."""
@@ -185,39 +167,35 @@ class Guard:
 
     def _say(self, words: str) -> None:
         """Write it down for the guard, and wake it when the pipe fills."""
-        if self._pipe is None or self._nudge is None or self._process is None:
+        pipe = self._pipe
+        if pipe is None:
             return
-        self._untold += words.encode()
         try:
-            if not self._write(self._pipe):  # somebody has stopped it, or it was not woken in time
-                _wake(self._nudge, self._process)
-                poll = select.poll()
-                poll.register(self._pipe, select.POLLOUT)
-                poll.poll(_PATIENCE_WITH_A_PIPE)
-                if not self._write(self._pipe) and not self._is_due:
-                    self._is_due = True
-                    self._reactor.call_later(_AGAIN, self._say_the_rest)
-            elif self._unread > self._most_unread:
-                self._unread = 0
-                _wake(self._nudge, self._process)
+            is_told = pipe.write(words)
+            if not is_told or pipe.is_filling():
+                self._wake(pipe)
+            if not is_told:  # somebody has stopped it, or it was not woken in time
+                pipe.await_room()
+                pipe.write("")
         except OSError:
-            self._close_pipes()  # it was ended by somebody, which its handle tells
+            pipe.close()  # it was ended by somebody, which its handle tells
+            self._pipe = None
             if self._handle is None:
                 self._try_in(_BETWEEN)
+            return
+        if not pipe.has_told_all and not pipe.is_due:
+            pipe.is_due = True
+            self._reactor.call_later(_AGAIN, lambda: self._say_the_rest(pipe))
 
-    def _say_the_rest(self) -> None:
-        self._is_due = False
-        if self._untold:
+    def _say_the_rest(self, pipe: GuardPipe) -> None:
+        pipe.is_due = False
+        if pipe is self._pipe:
             self._say("")
 
-    def _write(self, pipe: int) -> bool:
-        try:
-            told = os.write(pipe, self._untold)
-        except BlockingIOError:
-            return False
-        del self._untold[:told]
-        self._unread += told
-        return not self._untold
+    def _wake(self, pipe: GuardPipe) -> None:
+        pipe.nudge()
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         """End the guard and reap it."""
@@ -236,37 +214,18 @@ class Guard:
 
     def _let_it_be(self) -> None:
         """Neither watch it nor speak to it."""
-        self._close_pipes()
-        handle, self._handle = self._handle, None  # a child forked now closes its own alone
-        if handle is not None:
-            self._reactor.unregister(handle)
-            os.close(handle)
-
-    def _close_pipes(self) -> None:
-        ends, self._pipe, self._nudge = (self._pipe, self._nudge), None, None
-        for end in ends:
-            if end is not None:
-                os.close(end)
+        if self._handle is not None:
+            self._reactor.unregister(self._handle)
+        self.forget()
 
     def forget(self) -> None:
-        """In a forked child: close its copies; what is watched is the parent's."""
-        self._close_pipes()
-        handle, self._handle = self._handle, None
+        """Close what is open; in a forked child its copies: what is watched is the parent's."""
+        pipe, self._pipe = self._pipe, None
+        handle, self._handle = self._handle, None  # a child forked now closes its own alone
+        if pipe is not None:
+            pipe.close()
         if handle is not None:
             os.close(handle)
-
-
-def _size_of(pipe: int) -> int:
-    """Return how much it holds: 64 KiB, and less for a user who has many (pipe(7))."""
-    if not hasattr(fcntl, "F_GETPIPE_SZ"):
-        return _SMALLEST_PIPE
-    return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
-
-
-def _wake(nudge: int, process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(BlockingIOError):  # it is full of such
-        os.write(nudge, b"!")
-    process.send_signal(signal.SIGCONT)
 
 
 def ticks() -> int:
