@@ -7,11 +7,11 @@ import signal
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from looking import until
 
 from procvm import ManagerClosedError, ProgramNotFoundError, SubprocessBackend, VMConfig, VMManager
 from procvm.backends.subprocess import _keeper
@@ -43,13 +43,6 @@ def keeper_of(manager: VMManager) -> _keeper.Keeper:
     keeper = backend._reactor.hub._keeper
     assert keeper is not None
     return keeper
-
-
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LONG
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def wakings(pid: int) -> int:

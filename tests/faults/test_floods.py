@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from looking import until
 
 from procvm import LogPolicy, SubprocessBackend, VMConfig, VMManager, VMState
 from procvm.backends.subprocess._floods import Flood
@@ -39,13 +39,6 @@ def busy() -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)  # a pipe's size has no event
 
 
 def size_of(fd: int) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from looking import until
 
 from procvm import SubprocessBackend, VMConfig, VMManager
 from procvm.backends.fake._clock import Clock, FakeTimer
@@ -106,13 +107,6 @@ def status(pid: int) -> dict[str, str]:
 def process_of(guard: Guard) -> subprocess.Popen[bytes]:
     assert guard._process is not None
     return guard._process
-
-
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LONG
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def lives(guard: Guard, program: subprocess.Popen[bytes], count: int) -> None:

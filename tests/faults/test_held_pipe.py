@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from looking import until
 
 from procvm import LogPolicy, SubprocessBackend, VMConfig, VMManager, VMState
 from procvm.backends.subprocess import _logfile, _pipe, _readers
@@ -65,13 +66,6 @@ class Held:
 
     def wait(self) -> None:
         until(self.held.exists)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)  # a file has no event that is everywhere
 
 
 @pytest.fixture

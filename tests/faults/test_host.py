@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from looking import until
 
 from procvm import (
     FakeBackend,
@@ -45,10 +46,7 @@ def alive(pid: int | None) -> bool:
 
 
 def until_dead(*pids: int | None) -> None:
-    deadline = time.monotonic() + 30
-    while any(map(alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.01)  # nobody's children now: there is no event to wait for
-    assert not any(map(alive, pids))
+    until(lambda: not any(map(alive, pids)))
 
 
 def marked(vm_id: str) -> list[int]:

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
+from looking import until
 
 
 def marked(vm_id: str) -> list[int]:
@@ -28,15 +28,6 @@ def marked(vm_id: str) -> list[int]:
                 continue
             if f"PROCVM_VM={vm_id}".encode() in environ and state not in "ZX":
                 found.append(int(entry.name))
-    return found
-
-
-def until(holds: Callable[[], Any], *, pause: float = 0.01) -> Any:
-    """Look again and again until ``holds``: what is nobody's child has no event to wait for."""
-    deadline = time.monotonic() + 30
-    while not (found := holds()):
-        assert time.monotonic() < deadline
-        time.sleep(pause)
     return found
 
 

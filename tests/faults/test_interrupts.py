@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from looking import until
 
 PROGRAM = """
 import os, random, signal, sys, threading, time
@@ -254,10 +254,3 @@ def test_57_an_interrupt_at_the_very_end_kills_what_is_left_and_is_told_in_a_lin
 def state_of(pid: int) -> str:
     time.sleep(0.001)
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from looking import until
 
 from procvm import (
     VM,
@@ -154,9 +155,7 @@ def test_one_that_is_waited_for_at_close_is_closed_after_the_wait(bells: Bells) 
     threads = [threading.Thread(target=w.wait, args=(LONG,), daemon=True) for w in waiters]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + LONG
-    while not all(waiter._waiting for waiter in waiters) and time.monotonic() < deadline:
-        time.sleep(0.001)
+    until(lambda: all(waiter._waiting for waiter in waiters))
     before = pipes()
     bells.close()
     assert pipes() == before
@@ -240,11 +239,8 @@ def test_a_predicate_holds_up_nobody_who_is_told_before_it(is_slow: bool) -> Non
 
 
 def until_waited_for(manager: VMManager, count: int) -> None:
-    deadline = time.monotonic() + LONG
     (entry,) = manager._core.engine.entries.values()
-    while len(entry.tickets) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    until(lambda: len(entry.tickets) >= count)
 
 
 def test_an_interrupted_close_leaves_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
