@@ -273,6 +273,8 @@ def _seen(manager: VMManager, since: float, failed: str | None) -> list[VM]:
 
 
 def _section(manager: VMManager, vm: VM, whose: str) -> tuple[str, str]:
+    from procvm.display import as_seen  # noqa: PLC0415 - for a failure alone
+
     title = f"{_TITLE}{vm.name}{whose}: {vm.state}"
     if vm.pid is not None:
         title += f", pid {vm.pid}"
@@ -287,6 +289,9 @@ def _section(manager: VMManager, vm: VM, whose: str) -> tuple[str, str]:
     lines = [vm.reason] if vm.reason else []
     if vm.config.log.file is not None:
         lines.append(f"all of its output: {vm.config.log.file}")
+    has_script = getattr(manager.backend, "has_script", None)  # of a fake
+    if has_script is not None and not has_script(vm.name):
+        lines.append("it has no script, so it writes nothing and runs until it is stopped")
     said = manager.logs(vm)
     if len(said) > _LAST_LINES:
         lines.append(f"the last {_LAST_LINES} of {len(said)} lines:")
@@ -295,7 +300,7 @@ def _section(manager: VMManager, vm: VM, whose: str) -> tuple[str, str]:
         if generations != {vm.generation}:
             lines.append(f"of generation {generation}:")
         lives = (line for line in said[-_LAST_LINES:] if line.generation == generation)
-        lines += [f"{line.stream}: {line}" for line in lives]
+        lines += [f"{line.stream}: {as_seen(line.text)}" for line in lives]
     return title, "\n".join(lines)
 
 

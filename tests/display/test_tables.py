@@ -16,6 +16,7 @@ from displayed import HOSTILE, page
 
 from procvm import (
     AsyncVMManager,
+    ExitedBeforeReadyError,
     FakeBackend,
     FakeProgram,
     HealthReport,
@@ -23,8 +24,9 @@ from procvm import (
     VMConfig,
     VMManager,
     VMState,
+    probes,
 )
-from procvm.display import MOST_ROWS
+from procvm.display import MOST_ROWS, as_seen
 
 
 def pretty(shown: Any) -> str:
@@ -214,10 +216,37 @@ def test_in_a_terminal_each_is_a_line_and_of_many_the_last() -> None:
         odd = attrs.evolve(vm, reason="\x1b]0;owned\x07")
         assert pretty(odd).endswith("\ufffd]0;owned\ufffd")
         assert pretty(manager.logs("vm", tail=0)) == pretty(manager.list()[:0]) == "[]"
-        backend.program("bad", FakeProgram(output=[(0.0, "stdout", "\x1b]0;owned\x07\n")]))
+        backend.program("bad", FakeProgram(output=[(0.0, "stdout", "\x1b]0;owned\x07\n\x07\n")]))
         manager.allocate(VMConfig("bad", "x"))
         backend.advance(1)
-        assert pretty(manager.logs("bad")) == "\ufffd]0;owned\ufffd"
+        assert pretty(manager.logs("bad")) == "\n\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        ("plain", "plain"),
+        ("  indented\tand tabbed", "  indented\tand tabbed"),
+        ("\x1b[1;31mred\x1b[0m and \x1b[38:2::9:9:9mmore\x1b[m", "red and more"),
+        ("\x1b[2K\x1b[1Gcleared", "cleared"),
+        ("\x1b]8;;https://example.org\x1b\\link\x1b]8;;\x07", "link"),
+        ("\x1b(Bset\x1b7 and\x1bM", "set and"),
+        ("10 %\r50 %\r100 %", "100 %"),
+        ("done\r\r", "done"),
+        ("\x07bell, \x1b", "\ufffdbell, \ufffd"),
+        ("", ""),
+    ],
+)
+def test_a_line_is_shown_as_a_terminal_would_leave_it(line: str, seen: str) -> None:
+    assert as_seen(line) == seen
+    backend = FakeBackend()
+    backend.program("x", FakeProgram(output=[(0.0, "stdout", line)], exit_after=1.0))
+    with VMManager(backend) as manager:
+        with pytest.raises(ExitedBeforeReadyError) as caught:
+            manager.allocate(VMConfig("x", "x", ready=probes.log("never")))
+        if line:
+            assert str(caught.value).endswith(f"  stdout: {seen}")
+            assert caught.value.logs[0].text == line.removesuffix("\r"), "the value is whole"
 
 
 def test_output_is_one_table_of_the_last_lines_as_they_were_written() -> None:

@@ -177,3 +177,33 @@ def test_vms_of_one_name_in_several_managers_are_told_apart(
     for manager in ("vm_manager", "fake_vm_manager"):
         result.stdout.fnmatch_lines([f"*VM same of {manager}: running, pid *"])
     result.stdout.fnmatch_lines(["*VM same of vm_manager_session: removed, *"])
+
+
+def test_a_section_shows_what_a_terminal_would_and_that_a_fake_has_no_script(
+    pytester: pytest.Pytester, run: Run
+) -> None:
+    pytester.makepyfile(
+        """
+        from procvm import FakeProgram, VMConfig
+
+        def test_real(vm_manager):
+            text = r"printf '\\033[31mred\\033[0m\\n10 %%\\r100 %%\\n'"
+            vm_manager.wait(vm_manager.allocate(VMConfig("painted", ["sh", "-c", text])))
+            assert False
+
+        def test_fake(fake_vm_manager):
+            fake_vm_manager.backend.program("scripted", FakeProgram())
+            fake_vm_manager.allocate_all([VMConfig("scripted", "x"), VMConfig("bare", "x")])
+            assert False
+        """
+    )
+    lines = run().outlines
+    at = next(n for n, line in enumerate(lines) if "VM painted" in line)
+    assert lines[at + 1 : at + 4] == [
+        "the program exited with code 0",
+        "stdout: red",
+        "stdout: 100 %",
+    ]
+    told = "it has no script, so it writes nothing and runs until it is stopped"
+    assert lines.count(told) == 1
+    assert "VM bare" in lines[lines.index(told) - 2]

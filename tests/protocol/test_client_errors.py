@@ -223,6 +223,20 @@ def test_the_errors_of_real_starts_come_back_with_their_facts() -> None:
     assert there.value.why == here.value.why
 
 
+def test_an_extended_client_is_told_that_the_other_end_is_not() -> None:
+    """Of an answer in the documented dialect it could not know why there is no more to it."""
+    with VMManager(FakeBackend()) as manager:
+        client = Client(Dispatcher(manager).handle, dialect="extended")
+        assert client.allocate({"name": "web", "command": "web"}) == "web"
+        with pytest.raises(RemoteError, match="failed to start") as caught:
+            client.allocate({"name": "web", "command": "web"})
+        assert "documented dialect" in caught.value.__notes__[-1]
+        honest = Client(Dispatcher(manager, dialect="extended").handle, dialect="extended")
+        with pytest.raises(DuplicateNameError) as other:
+            honest.allocate({"name": "web", "command": "web"})
+        assert not hasattr(other.value, "__notes__")
+
+
 def test_no_answer_in_time_is_an_error_and_the_late_answer_is_dropped() -> None:
     release, returned = threading.Event(), threading.Event()
 

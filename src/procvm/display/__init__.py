@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from ._markup import COLOURS, MOST_ROWS, clock, colour_of, legal
 from ._tables import events_html, health_html, logs_html, manager_html, usage_html, vms_html
-from ._text import vms_text
+from ._text import as_seen, vms_text
 from ._timeline import Span, Timeline
 
 __all__ = [
-    "COLOURS", "MOST_ROWS", "Span", "Timeline", "clock", "colour_of", "events_html", "health_html",
-    "legal", "logs_html", "manager_html", "usage_html", "vms_html", "vms_text",
+    "COLOURS", "MOST_ROWS", "Span", "Timeline", "as_seen", "clock", "colour_of", "events_html",
+    "health_html", "legal", "logs_html", "manager_html", "usage_html", "vms_html", "vms_text",
 ]  # fmt: skip

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._markup import MOST_ROWS, Markup, cell, clock, escaped, size, state_cell, table
+from ._text import as_seen
 
 __all__ = ["events_html", "health_html", "logs_html", "manager_html", "usage_html", "vms_html"]
 
 _VM_HEADS = ("name", "state", "pid", "generation", "restarts", "since", "last exit", "why")
-_PAINT = re.compile(r"\x1b\[[0-9;]*m")  # what colours a terminal
 
 
 def vms_html(vms: Sequence[Mapping[str, Any]], caption: str = "", total: int | None = None) -> str:
@@ -97,7 +96,7 @@ def logs_html(lines: Sequence[Mapping[str, Any]], total: int | None = None) -> s
 
 def _written(text: str) -> Markup:
     style = "white-space:pre-wrap;font-family:monospace"  # an indented line stays so
-    return Markup(f'<span style="{style}">{cell(_PAINT.sub("", text))}</span>')
+    return Markup(f'<span style="{style}">{cell(as_seen(text))}</span>')
 
 
 def usage_html(usage: Mapping[str, Any]) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._markup import MOST_ROWS, legal
 
-__all__ = ["vms_text"]
+__all__ = ["as_seen", "vms_text"]
 
+# What colours, moves in and names a terminal: CSI, OSC and the short ones of ECMA-48.
+_CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 _HEADS = ("name", "state", "pid", "generation", "restarts", "why")
 
 
@@ -30,3 +33,8 @@ def _row(vm: Mapping[str, Any]) -> tuple[str, ...]:
     pid = "-" if vm["pid"] is None else vm["pid"]
     words = (vm["name"], state, pid, vm["generation"], vm["restarts"], vm["reason"])
     return tuple(" ".join(legal(word).split()) for word in words)
+
+
+def as_seen(line: str) -> str:
+    """Return a program's line as a terminal would leave it: no colours, a bar's last state."""
+    return legal(_CONTROL.sub("", line).rstrip("\r").rpartition("\r")[2])

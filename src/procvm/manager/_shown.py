@@ -35,14 +35,17 @@ class Shown(list[T]):
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's
         """Show it in IPython's terminal: a line each."""
-        printer.text(self._as_text() or "[]")
+        printer.text(self._as_text() if self else "[]")
 
     def _as_text(self) -> str:
         from ..display import MOST_ROWS, legal  # noqa: PLC0415 - only IPython needs it
 
         left = len(self) - MOST_ROWS
         lines = [f"... and {left} before these"] if left > 0 else []
-        return "\n".join([*lines, *(legal(item) for item in self[-MOST_ROWS:])])
+        return "\n".join([*lines, *(legal(self._in_words(one)) for one in self[-MOST_ROWS:])])
+
+    def _in_words(self, item: T) -> str:
+        return str(item)
 
 
 class VMs(Shown[VM]):
@@ -53,7 +56,7 @@ class VMs(Shown[VM]):
     def _as_text(self) -> str:
         from ..display import vms_text  # noqa: PLC0415 - only IPython needs it
 
-        return vms_text([shown(vm) for vm in self]) if self else ""
+        return vms_text([shown(vm) for vm in self])
 
     def _repr_html_(self) -> str:
         from ..display import MOST_ROWS, vms_html  # noqa: PLC0415 - only a notebook needs it
@@ -73,9 +76,14 @@ class Events(Shown[VMEvent]):
 
 
 class Lines(Shown[LogLine]):
-    """The same for lines of output."""
+    """The same for lines of output, without their colours."""
 
     __slots__ = ()
+
+    def _in_words(self, item: LogLine) -> str:
+        from ..display import as_seen  # noqa: PLC0415 - only IPython needs it
+
+        return as_seen(item.text)
 
     def _repr_html_(self) -> str:
         from ..display import MOST_ROWS, logs_html  # noqa: PLC0415 - only a notebook needs it

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ..config import VMConfig, config_from
-from ..errors import AnswerTimeoutError, ConfigError, ProtocolError, RemoteError
+from ..errors import AnswerTimeoutError, ConfigError, ProcVMError, ProtocolError, RemoteError
 from ..values import HealthReport
 from ._codec import Dialect, checked_dialect, decode_response, encode_request
 from ._messages import (
@@ -111,10 +111,20 @@ class Client:
         _check_echo(response.request, message)
         result = response.result
         if isinstance(result, Failed):
-            raise revived(result, message) if self._extended else RemoteError(result.message)
+            raise self._error(result, message)
         if not isinstance(result, kind):
             raise ProtocolError("result", f"is no answer to {message.method}")
         return result
+
+    def _error(self, failed: Failed, message: Request) -> ProcVMError:
+        if not self._extended:
+            return RemoteError(failed.message)
+        error = revived(failed, message)
+        if not failed.code:
+            error.add_note(
+                "The answer says no more: its Dispatcher speaks the documented dialect, it seems"
+            )
+        return error
 
 
 def _check_echo(request: Any, message: Request) -> None:

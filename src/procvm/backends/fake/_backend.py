@@ -143,6 +143,10 @@ class FakeBackend(Backend):
                 raise ConfigError("programs", program, why)
         self._scripts.add(name, programs, is_there=name in self._names)
 
+    def has_script(self, name: str) -> bool:
+        """Tell whether ``program`` was given one for a VM of this name."""
+        return self._scripts.has(name)
+
     def advance(self, seconds: float) -> None:
         """Move time forward by ``seconds``, and let happen what is due.
 
