@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._members import MARKER, must_be_looked_at, stat_of
 
-__all__ = ["belongs", "children_of"]
+__all__ = ["belongs", "children_of", "tag_of"]
 
 _DEEPEST = 1000
 
@@ -33,7 +33,7 @@ def belongs(
         if root is not None and root in (one, stat.session, stat.group):
             return True
         if tag is not None:
-            seen = _tag_of(one)
+            seen = tag_of(one)
             if seen is not None and seen & mask == tag & mask:
                 return True
         elif marker in _content(f"/proc/{one}/environ").split(b"\0"):
@@ -49,8 +49,12 @@ def children_of(pid: int) -> list[int]:
     return [int(word) for word in _content(f"/proc/{pid}/task/{pid}/children").split()]
 
 
-def _tag_of(pid: int) -> int | None:
-    """Return its soft RLIMIT_LOCKS; None when that is unlimited or cannot be read."""
+def tag_of(pid: int) -> int | None:
+    """Return its soft RLIMIT_LOCKS; None when that is unlimited, or it is gone or hidden.
+
+    Raises:
+        OSError: No descriptor is left to look with.
+    """
     words = _content(f"/proc/{pid}/limits").partition(b"Max file locks")[2].split(None, 1)
     return int(words[0]) if words and words[0].isdigit() else None
 

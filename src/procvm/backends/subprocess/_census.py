@@ -11,7 +11,8 @@ from collections.abc import Collection
 
 import psutil
 
-from ._keeper import KEEPER, ended_tags
+from ._belongs import tag_of
+from ._keeper import KEEPER, has_ended
 from ._members import DEAD, MARKER, Member, environ_of, send, stat_of
 
 __all__ = ["below", "marked", "put_down"]
@@ -85,15 +86,12 @@ def _is_marked(pid: int, marks: set[bytes]) -> bool:
 
 def _is_tagged(pid: int) -> bool:
     """Whether a keeper that has ended started it, also when it has cleared its environment."""
-    tags = ended_tags()
-    if not tags:
+    if not has_ended():
         return False
-    try:
-        with open(f"/proc/{pid}/limits", "rb") as file:  # noqa: PTH123 - for every process there is
-            soft = file.read().partition(b"Max file locks")[2].split(None, 1)[0]
-        return int(soft) >> 30 in tags
-    except (OSError, ValueError, IndexError):
-        return False  # gone, or without a limit
+    with contextlib.suppress(OSError):  # no descriptor is left
+        tag = tag_of(pid)
+        return tag is not None and has_ended(tag)
+    return False
 
 
 def _is_alive(process: psutil.Process) -> bool:

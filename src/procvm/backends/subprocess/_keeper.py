@@ -27,7 +27,7 @@ from ._members import start_of
 from ._setup import host_facts
 from .keeper import _words as words
 
-__all__ = ["KEEPER", "Keeper", "ended_tags", "tree_is_possible"]
+__all__ = ["KEEPER", "Keeper", "has_ended", "tree_is_possible"]
 
 KEEPER = "procvm-keeper"  # what it is called in a list of processes
 
@@ -66,9 +66,9 @@ def tree_is_possible() -> bool:
     return sys.platform == "linux" and has_calls and bool(sys.executable)
 
 
-def ended_tags() -> frozenset[int]:
-    """Return what the tags of each keeper that this process had, and has ended, begin with."""
-    return frozenset(_ended_tags)
+def has_ended(tag: int | None = None) -> bool:
+    """Tell whether the keeper that gave this tag was this process's, and has ended; None: any."""
+    return bool(_ended_tags) if tag is None else tag >> _OWN_BITS in _ended_tags
 
 
 def _code() -> bytes:

@@ -7,7 +7,8 @@ import signal as signals
 from collections.abc import Collection
 
 from ...facts import Survivor
-from ._members import DEAD, Member, members, must_be_looked_at, send, stat_of
+from ._belongs import tag_of
+from ._members import DEAD, Member, members, send, stat_of
 
 __all__ = ["sweep_marked", "sweep_tagged"]
 
@@ -19,19 +20,16 @@ def sweep_tagged(tags: Collection[int], mask: int, since: int) -> list[Survivor]
     for name in os.listdir("/proc"):  # noqa: PTH208 - a hot path
         if not name.isdigit() or int(name) == os.getpid():
             continue
+        tag = tag_of(int(name))
+        if tag is None or tag & mask not in tags:
+            continue
         try:
-            with open(f"/proc/{name}/limits", "rb") as file:  # noqa: PTH123 - a hot path
-                text = file.read()
-            tag = int(text.partition(b"Max file locks")[2].split(None, 1)[0])
             owner = os.stat(f"/proc/{name}").st_uid  # noqa: PTH116 - the same
-        except OSError as e:
-            must_be_looked_at(e)
-            continue  # gone, or without a limit
-        except (ValueError, IndexError):
+        except OSError:  # gone meanwhile
             continue
         stat = stat_of(int(name))
         if (
-            tag & mask in tags and own in (0, owner) and stat is not None
+            own in (0, owner) and stat is not None
             and stat.start >= since and stat.state not in DEAD
         ):  # fmt: skip
             send(Member(stat.pid, stat.start, stat.command), signals.SIGKILL)
