@@ -51,3 +51,28 @@ def test_a_helper_that_is_dead_when_it_is_told_ends_nobody(
     command = [sys.executable, "-W", "ignore", "-c", HOST, containment, str(variables)]
     host = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert (host.returncode, host.stdout) == (0, "dead\nrunning\n"), host.stderr
+
+
+NOBODY_READS = """
+import signal
+from procvm.backends.subprocess._guard_pipe import GuardPipe
+
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+pipe = GuardPipe()
+pipe.hand_over()
+for tell in (lambda: pipe.write("words"), pipe.nudge):
+    try:
+        tell()
+    except BrokenPipeError:
+        assert signal.SIGPIPE not in signal.sigpending()
+        print("told")
+pipe.close()
+"""
+
+
+def test_to_write_and_to_nudge_is_an_error_where_nobody_reads() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NOBODY_READS],
+        check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "told\ntold\n"), done.stderr

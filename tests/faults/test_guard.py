@@ -190,11 +190,69 @@ def test_one_that_is_stopped_holds_nobody_up_and_is_continued(
 
 
 def test_what_a_full_pipe_did_not_take_is_told_without_another_start(
-    guard: Guard, loop: Loop, program: subprocess.Popen[bytes]
+    guard: Guard, loop: Loop, program: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.kill(process_of(guard).pid, signal.SIGSTOP)
-    lives(guard, program, 3000)
+    with monkeypatch.context() as patched:
+        patched.setattr(guard, "_wake", lambda _: None)
+        while has_told_all(guard):
+            lives(guard, program, 1)
+    assert loop.later
     loop.run_until(lambda: has_told_all(guard))
+
+
+def test_it_reads_before_its_pipe_is_full(guard: Guard, program: subprocess.Popen[bytes]) -> None:
+    pipe = guard._pipe
+    assert pipe is not None
+    size = 4 * pipe._most_unread
+    lives(guard, program, size // 300)  # each some 150 bytes: half of it
+    until(lambda: unread(pipe._pipe) < pipe._most_unread)
+
+
+def unread(pipe: int) -> int:
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def test_one_that_begins_with_more_than_its_pipe_holds_is_told_all(loop: Loop) -> None:
+    guard = Guard(loop)
+    guard._guarded = {f"{n:032x}": f"+0 0 0 {n:032x}\n" for n in range(3000)}
+    guard.begin()
+    try:
+        loop.run_until(lambda: has_told_all(guard))
+    finally:
+        guard.close()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EAGAIN, "no process"), RuntimeError("the end")])
+@pytest.mark.parametrize("place", ["set_blocking", "Popen"])
+def test_one_that_cannot_begin_leaves_no_descriptor(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, error: Exception, place: str
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(subprocess if place == "Popen" else os, place, fails)
+    before = sorted(Path("/proc/self/fd").iterdir())
+    with pytest.raises(type(error)):
+        Guard(loop).begin()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+@pytest.mark.parametrize("is_blocked", [False, True])
+def test_the_mask_of_who_speaks_to_it_is_left_as_it_was(
+    guard: Guard, program: subprocess.Popen[bytes], is_blocked: bool
+) -> None:
+    pipe = guard._pipe
+    assert pipe is not None
+    how = signal.SIG_BLOCK if is_blocked else signal.SIG_UNBLOCK
+    before = signal.pthread_sigmask(how, (signal.SIGPIPE,))
+    try:
+        lives(guard, program, 3)
+        pipe.nudge()
+        now = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert (signal.SIGPIPE in now) == is_blocked
 
 
 def test_one_that_somebody_has_ended_is_made_anew_once_a_second_at_most(

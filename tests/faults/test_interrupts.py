@@ -133,8 +133,10 @@ vm = manager.allocate(
     VMConfig("deaf", [sys.executable, "-c", deaf], ready=probes.log("deaf"))
 )
 
+lines = manager.follow(vm)  # here: a closed manager is not followed
+
 def interrupt():  # once it was asked to end, so its whole grace is left
-    for line in manager.follow(vm):
+    for line in lines:
         if str(line) == "asked":
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             return

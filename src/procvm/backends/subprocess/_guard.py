@@ -115,7 +115,7 @@ class Guard:
                 stdin=pipe.to_read, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
                 start_new_session=True, pass_fds=[pipe.nudged],
             )  # fmt: skip
-        except OSError:
+        except BaseException:
             pipe.close()
             raise
         pipe.hand_over()

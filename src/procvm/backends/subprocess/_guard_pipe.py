@@ -30,7 +30,7 @@ class GuardPipe:
             os.set_blocking(self._pipe, False)
             os.set_blocking(self._nudge, False)
             self._most_unread = _size_of(self._pipe) // 4
-        except OSError:
+        except BaseException:
             for end in ends:
                 os.close(end)
             raise
@@ -45,9 +45,9 @@ class GuardPipe:
 
     def hand_over(self) -> None:
         """Close the guard's ends: it has them now."""
-        self._ends = [self._pipe, self._nudge]
-        os.close(self.to_read)
-        os.close(self.nudged)
+        for end in (self.to_read, self.nudged):
+            self._ends.remove(end)
+            os.close(end)
 
     def write(self, words: str) -> bool:
         """Say more, and return whether all is told; OSError: nobody reads."""
@@ -79,6 +79,7 @@ class GuardPipe:
     def close(self) -> None:
         """Close what is open of it; again is silent."""
         ends, self._ends = self._ends, []  # a child forked now closes its own alone
+        self._pipe = self._nudge = -1
         for end in ends:
             os.close(end)
 
@@ -96,18 +97,22 @@ def _no_sigpipe() -> Iterator[None]:
 
     A write to nobody sends it to the thread that writes, which would end the host (pipe(7)).
     """
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGPIPE,))
+    if signal.SIGPIPE in signal.pthread_sigmask(signal.SIG_BLOCK, ()):  # the host's own wish
+        yield
+        return
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGPIPE,))
         yield
     except BrokenPipeError:
-        if signal.SIGPIPE not in held:
-            _swallow(signal.SIGPIPE)
+        _swallow(signal.SIGPIPE)
         raise
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    finally:  # also where a handler of another signal has raised in there
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGPIPE,))
 
 
 def _swallow(number: signal.Signals) -> None:
     """Take a signal away that was sent to this thread and is blocked in it."""
-    while number in signal.sigpending():
+    if hasattr(signal, "sigtimedwait"):
+        signal.sigtimedwait((number,), 0)
+    elif number in signal.sigpending():  # macOS
         signal.sigwait((number,))
