@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
 from typing import Any
 
 import pytest
@@ -313,3 +319,168 @@ def test_the_last_whole_lines_and_what_comes_are_all(pieces: list[bytes], tail: 
     found = [line for chunk in chunks for line in near.feed(chunk)]
     assert (found[-tail:] if tail else []) == (lines[-tail:] if tail else [])
     assert near.finish() == whole.finish()
+
+
+def bar(*, lasts: float = 60.0) -> FakeProgram:
+    """A program that writes a bar, without an end of line."""
+    output = [(n / 2, "stdout", f"\r{n} %") for n in range(int(2 * lasts))]
+    return FakeProgram(output=output)
+
+
+@pytest.mark.parametrize("keep", [0, 100, 2**20])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_time_of_a_step_runs_on_while_no_line_is_whole(keep: int, is_async: bool) -> None:
+    fake = FakeBackend()
+    fake.program("web", bar())
+    manager = VMManager(fake)
+    manager.allocate(VMConfig("web", "x", log=LogPolicy(keep=keep)))
+
+    async def step() -> None:
+        await anext(AsyncVMManager.of(manager).follow("web", timeout=2.0))
+
+    with manager, pytest.raises(WaitTimeoutError):
+        asyncio.run(step()) if is_async else next(manager.follow("web", timeout=2.0))
+    assert fake.now == 2.0
+
+
+def test_the_time_of_a_step_is_not_begun_anew_by_a_real_bar() -> None:
+    text = "while :; do printf .; sleep 0.02; done"
+    with VMManager() as manager:
+        vm = manager.allocate(VMConfig("web", ["sh", "-c", text]))
+        with pytest.raises(WaitTimeoutError):
+            next(manager.follow(vm, timeout=0.2))
+
+
+FORKED = """
+import asyncio, os, signal, sys
+from procvm import AsyncVMManager, ForkedManagerError, VMConfig, VMManager
+
+manager = VMManager()
+vm = manager.allocate(VMConfig("web", ["sleep", "1000"]))
+lines = manager.follow(vm) if sys.argv[1] == "sync" else AsyncVMManager.of(manager).follow(vm)
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    try:
+        next(lines) if sys.argv[1] == "sync" else asyncio.run(anext(lines))
+    except ForkedManagerError:
+        os._exit(7)
+    os._exit(1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+manager.close()
+"""
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_a_reader_in_a_forked_child_is_refused(face: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKED, face]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "7\n", done.stderr
+
+
+def test_a_reader_that_looks_while_more_is_written_misses_nothing() -> None:
+    """The number of a piece was known before the piece could be found."""
+    book = LogBook(2**20)
+    chunks = book._lives.setdefault(1, deque())
+    book._sizes[1] = 0
+    seen: list[int] = []
+
+    class Watched(deque[Any]):
+        def append(self, chunk: Any) -> None:
+            seen.append(book.last_number)
+            super().append(chunk)
+
+    book._lives[1] = Watched(chunks)
+    for text in (b"one\n", b"two\n"):
+        book.add(1, "stdout", 1.0, text)
+    assert seen == [0, 1]
+
+
+def test_what_had_no_end_when_its_life_ended_is_a_line_of_that_life() -> None:
+    """It comes before the lines of the next life, and is none of what comes from the call on."""
+    fake = FakeBackend()
+    crash = FakeProgram(output=[(0.0, "stdout", "one\ncrash")], exit_after=1.0, exit_code=1)
+    again = FakeProgram(output=[(0.5, "stdout", "new\nopen"), (3.0, "stdout", "ed\n")])
+    fake.program("web", crash, again)
+    with VMManager(fake) as manager:
+        policy = RestartPolicy(initial=1.0, jitter=0.0)
+        manager.allocate(VMConfig("web", "x", restart=policy))
+        all_of_it, at_once = manager.follow("web"), manager.follow("web")
+        assert [str(next(all_of_it)) for _ in range(3)] == ["one", "crash", "new"]
+        assert [str(line) for line in manager.logs("web")] == ["one", "crash", "new", "open"]
+        assert [str(line) for line in manager.logs("web", tail=3)] == ["crash", "new", "open"]
+        assert str(next(manager.follow("web", tail=0))) == "opened"
+        assert [str(line) for line, _ in zip(at_once, range(4), strict=False)][1] == "crash"
+    ended = speaking((0.0, "one\ntwo"), exit_after=1.0)
+    with VMManager(ended) as manager:
+        manager.allocate(VMConfig("web", "x"))
+        manager.wait("web")
+        for tail, begins in [(0, []), (1, ["two"]), (2, ["one", "two"])]:
+            assert [str(line) for line in manager.follow("web", tail=tail)] == begins
+
+
+def test_pieces_come_in_the_order_in_which_they_came_and_once() -> None:
+    """What an earlier life wrote may arrive when the next one speaks already."""
+    fake = FakeBackend()
+    with VMManager(fake) as manager:
+        vm = manager.allocate(VMConfig("web", "x"))
+        book = manager.core.engine.book(vm.vm_id)
+        assert book is not None
+        for generation, data in ((1, b"a1\n"), (2, b"b1\n"), (1, b"a2 late\n")):
+            book[1].add(generation, "stdout", 1.0, data)
+        assert [str(line) for line in manager.follow("web")] == ["a1", "b1", "a2 late"]
+        for tail in range(4):
+            reader = manager.follow("web", tail=tail)
+            assert [str(line) for line in reader] == ["a1", "b1", "a2 late"][3 - tail :]
+            assert reader.lost == 0
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_step_that_was_interrupted_is_followed_by_the_next(error: type[BaseException]) -> None:
+    def handler(*_: object) -> None:
+        raise error("mine")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with VMManager() as manager:
+            vm = manager.allocate(VMConfig("silent", ["sh", "-c", "echo one; exec sleep 1000"]))
+            lines = manager.follow(vm)
+            assert str(next(lines)) == "one"
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(error, match="mine"):
+                next(lines)
+            manager.signal(vm, "SIGCONT")  # behind what was posted
+            assert manager.core.engine.entries[vm.vm_id].followers == []
+            manager.remove(vm)
+            assert list(lines) == []
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_reader_is_closed_while_another_thread_waits_in_it() -> None:
+    with VMManager() as manager:
+        vm = manager.allocate(VMConfig("web", ["sleep", "1000"]))
+        lines = manager.follow(vm)
+        had: list[Any] = []
+        reading = threading.Thread(target=lambda: had.extend(lines), daemon=True)
+        reading.start()
+        entry = manager.core.engine.entries[vm.vm_id]
+        while not entry.followers:
+            time.sleep(0.001)
+        lines.close()
+        lines.close()
+        reading.join(30)
+        assert not reading.is_alive()
+        assert had == []
+
+    async def main() -> None:
+        async with AsyncVMManager() as manager:
+            vm = await manager.allocate(VMConfig("web", ["sleep", "1000"]))
+            lines = manager.follow(vm)
+            step = asyncio.ensure_future(anext(lines))
+            await asyncio.sleep(0)
+            await lines.aclose()
+            with pytest.raises(StopAsyncIteration):
+                await asyncio.wait_for(step, 30)
+
+    asyncio.run(main())

@@ -81,9 +81,29 @@ def test_who_is_in_its_exit_and_shows_no_marker_any_more_is_waited_for(
 
     monkeypatch.setattr(_members, "_shown_by", shown)
     if not others:
-        monkeypatch.setattr(_passes, "young", lambda *_: range(1, daemon.pid + 1))
+        monkeypatch.setattr(_passes, "young", lambda *_: range(daemon.pid - 1, daemon.pid + 1))
     manager.remove("x")
     assert len(looks) > 1
+    assert not daemon.is_running() or daemon.status() == psutil.STATUS_ZOMBIE
+
+
+def test_who_dies_of_its_kill_is_no_survivor_however_late_the_looks_are(
+    manager: VMManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine a look at all processes may end long after the deadline."""
+    stop = StopPolicy(grace=0.1)
+    manager.allocate(VMConfig("x", [sys.executable, "-c", DEAF], stop=stop))
+    daemon = psutil.Process(int(next(iter(manager.follow("x"))).text))
+    look = _members.members
+
+    def slow(*asked: Any) -> Any:
+        found = look(*asked)
+        time.sleep(1.5)
+        return found
+
+    monkeypatch.setattr(_passes, "young", lambda *_: range(daemon.pid - 1, daemon.pid + 1))
+    monkeypatch.setattr(_passes, "members", slow)
+    assert manager.remove("x").state is VMState.REMOVED
     assert not daemon.is_running() or daemon.status() == psutil.STATUS_ZOMBIE
 
 

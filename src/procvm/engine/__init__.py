@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ._engine import Engine
 from ._history import History
-from ._logs import LineParser, LogBook, near_end
+from ._logs import Chunk, LineParser, LogBook, near_end
 from ._tickets import Ticket
 
-__all__ = ["Engine", "History", "LineParser", "LogBook", "Ticket", "near_end"]
+__all__ = ["Chunk", "Engine", "History", "LineParser", "LogBook", "Ticket", "near_end"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..facts import LogLine
 
-__all__ = ["LineParser", "LogBook", "near_end"]
+__all__ = ["Chunk", "LineParser", "LogBook", "near_end"]
 
 _LONGEST_LINE = 2**20
 _LARGEST_PIECE = 2**14
@@ -34,8 +34,9 @@ class LineParser:
         self._open: dict[tuple[int, str], tuple[codecs.IncrementalDecoder, str, float]] = {}
 
     def feed(self, chunk: Chunk) -> list[LogLine]:
-        """Return the lines that ``chunk`` completes."""
+        """Return the lines that ``chunk`` completes; what an earlier life has begun is over."""
         key = (chunk.generation, chunk.stream)
+        lines = self.finish(chunk.generation)
         fresh = (codecs.getincrementaldecoder("utf-8")("replace"), "", chunk.at)
         decoder, rest, _ = self._open.get(key, fresh)
         parts = (rest + decoder.decode(chunk.data)).split("\n")
@@ -44,19 +45,19 @@ class LineParser:
             parts.append(rest)
             rest = ""
         self._open[key] = (decoder, rest, chunk.at)
-        return [
+        return lines + [
             LogLine(part.removesuffix("\r"), chunk.stream, chunk.at, chunk.generation)
             for part in parts
         ]
 
-    def finish(self) -> list[LogLine]:
-        """Return what has no end of line yet."""
+    def finish(self, before: int | None = None) -> list[LogLine]:
+        """Return what has no end of line yet, of lives before that one; None: of all."""
         lines = []
-        for (generation, stream), (decoder, rest, at) in self._open.items():
+        for key in [key for key in self._open if before is None or key[0] < before]:
+            decoder, rest, at = self._open.pop(key)
             text = (rest + decoder.decode(b"", final=True)).removesuffix("\r")
             if text:
-                lines.append(LogLine(text, stream, at, generation))
-        self._open.clear()
+                lines.append(LogLine(text, key[1], at, key[0]))
         return lines
 
 
@@ -92,9 +93,10 @@ class LogBook:
         if not data:  # nothing is kept, and that it came is all there is to know
             self._number += 1
         for begin in range(0, len(data), self._piece):
-            self._number += 1
             piece = data[begin : begin + self._piece]
-            chunks.append(Chunk(self._number, generation, stream, at, piece, start + begin))
+            number = self._number + 1
+            chunks.append(Chunk(number, generation, stream, at, piece, start + begin))
+            self._number = number  # only now: who reads this number finds the piece
         self._sizes[generation] += len(data)
         while self._sizes[generation] > self._keep or len(chunks) > self._most:
             self._sizes[generation] -= len(chunks.popleft().data)

@@ -49,8 +49,8 @@ class AsyncVMManager:
         self._face, self._core = face, face.core
         self._is_virtual = self._core.backend.capabilities.containment == "virtual"
 
-    @classmethod
-    def of(cls, manager: VMManager) -> Self:
+    @staticmethod
+    def of(manager: VMManager) -> AsyncVMManager:
         """Return the awaited face of a manager: the same VMs, and what closes one closes both.
 
         Raises:
@@ -58,7 +58,7 @@ class AsyncVMManager:
         """
         if not isinstance(manager, VMManager):
             raise ConfigError("manager", manager, "must be a VMManager")
-        made = cls.__new__(cls)
+        made = AsyncVMManager.__new__(AsyncVMManager)
         made._share(manager)  # noqa: SLF001 - of its own class
         return made
 

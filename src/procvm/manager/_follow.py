@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Self
 
-from ..engine import Engine, LineParser, LogBook, near_end
-from ..errors import WaitTimeoutError, shortened
+from ..engine import Chunk, Engine, LineParser, LogBook, near_end
+from ..errors import ForkedManagerError, WaitTimeoutError, shortened
 from ..facts import LogLine
 from ..lifecycle import is_final
 from ._awaiting import LoopWaiter
@@ -20,55 +22,133 @@ __all__ = ["AsyncLineIterator", "LineIterator"]
 class _Reader:
     """What one reader has had of a VM's output, and what went past it."""
 
-    def __init__(self, core: Core, vm: Any, tail: int | None, timeout: float | None) -> None:
+    def __init__(
+        self, owner: object, core: Core, vm: Any, tail: int | None, timeout: float | None
+    ) -> None:
         core.check("follow")
-        count, self.timeout = last(tail, "lines"), seconds("timeout", timeout)
+        count, self._timeout = last(tail, "lines"), seconds("timeout", timeout)
         name = core.name_of(vm)
         book = core.engine.book(name)
         if book is None:
             raise core.engine.not_found(name)
+        self._owner: object = owner  # a manager that is read is not forgotten
         self.core, self.vm_id, self._log = core, book[0].vm_id, book[1]
+        self.title = shortened(str(getattr(vm, "name", vm)))
         self._parser = LineParser()
+        self._chunks: deque[Chunk] = deque()
+        self.lines: deque[LogLine] = deque()  # those that are to be had at once
+        self.is_over = False
         self.seen, self.lost = 0, 0
         self._place = _first_byte(self._log)
-        self.first = [] if count is None else self._last(count)
+        self._ends: float | None = None
+        self.waiters: list[Any] = []
+        if count is not None:
+            self._begin_with(count)
 
-    def _last(self, count: int) -> list[LogLine]:
-        """Return the last whole lines of what is kept, and go on behind them."""
-        kept = self._log.chunks_after(0)
-        if not kept:
-            return []
-        self.seen, self._place = kept[-1].number, kept[-1].begin + len(kept[-1].data)
+    def _begin_with(self, count: int) -> None:
+        """Have the last whole lines of what is kept, and go on behind them."""
+        self._look()
+        kept = list(self._chunks)
+        self._chunks.clear()
         lines = [line for chunk in near_end(kept, count) for line in self._parser.feed(chunk)]
-        return lines[-count:] if count else []
+        found = self.core.engine.book(self.vm_id)
+        is_going_on = found is not None and found[0].pid is not None
+        lines += self._parser.finish(found[0].generation if found and is_going_on else None)
+        self.lines.extend(lines[-count:] if count else [])
+        if kept:
+            self._place = kept[-1].begin + len(kept[-1].data)
+
+    def _look(self) -> None:
+        """Take what is new, in the order in which it came."""
+        newest = self._log.last_number
+        self._chunks.extend(sorted(self._log.chunks_after(self.seen)))
+        self.seen = max(self.seen, newest)  # where nothing is kept no chunk says so
+        if self._chunks:
+            self.seen = max(self.seen, self._chunks[-1].number)
+
+    def step(self) -> bool:
+        """Have some lines more, or the end; False: there is nothing to be had now."""
+        if self.is_over:
+            return True
+        has_ended = self._has_ended  # looked at first: then all that it wrote is there
+        if not self._chunks:
+            self._look()
+        if self._chunks:
+            self._take(self._chunks.popleft())
+        elif has_ended:
+            self.end()
+        else:
+            return False
+        return True
 
     @property
-    def has_ended(self) -> bool:
-        """Whether no output will come."""
+    def _has_ended(self) -> bool:
         now = self.core.engine.book(self.vm_id)
         return now is None or is_final(now[0].state)
 
-    def pieces(self) -> Iterator[list[LogLine]]:
-        """Yield the lines that are new, piece by piece; beyond a gap they begin anew."""
-        newest = self._log.last_number
-        for chunk in self._log.chunks_after(self.seen):
-            lines = []
-            if chunk.begin > self._place:
-                self.lost += chunk.begin - self._place
-                lines = self._parser.finish()
-            self.seen, self._place = chunk.number, chunk.begin + len(chunk.data)
-            yield lines + self._parser.feed(chunk)
-        self.seen = max(self.seen, newest)  # where nothing is kept no chunk says so
+    def _take(self, chunk: Chunk) -> None:
+        """Have the lines of a piece; beyond a gap they begin anew."""
+        if chunk.begin > self._place:
+            self.lost += chunk.begin - self._place
+            self.lines.extend(self._parser.finish())
+        self._place = chunk.begin + len(chunk.data)
+        self.lines.extend(self._parser.feed(chunk))
 
-    def rest(self) -> list[LogLine]:
-        """Return what has no end of line, when no more comes."""
+    def end(self) -> None:
+        """No more comes: what has no end of line is all that is left."""
         self.lost += max(0, self._log.total - self._place)
         self._place = self._log.total
-        return self._parser.finish()
+        self.lines.extend(self._parser.finish())
+        self.is_over, self._owner = True, None
+
+    def close(self) -> None:
+        """Read no more, and let go on who waits."""
+        self.is_over, self._owner = True, None
+        self._chunks.clear()
+        self.lines.clear()
+        for waiter in self.waiters.copy():
+            self.core.backend.post(waiter.set)
+
+    def begin(self) -> None:
+        """Begin a step: its time runs until there is a line."""
+        self._ends = None
+        if self._timeout is not None:
+            self._ends = self.core.backend.monotonic() + self._timeout
+
+    def seconds_left(self) -> float | None:
+        """Return how long the step may go on; None: for ever."""
+        if self._ends is None:
+            return None
+        return max(0.0, self._ends - self.core.backend.monotonic())
 
     def overdue(self) -> WaitTimeoutError:
         """Say that no line came in time."""
-        return self.core.overdue(self.vm_id, self.timeout, "a line of its output")
+        return self.core.overdue(self.vm_id, self._timeout, "a line of its output")
+
+    def check_process(self) -> None:
+        """Refuse to wait in a forked child, for what only its parent hears."""
+        if os.getpid() != self.core.owner:
+            raise ForkedManagerError(self.core.owner)
+
+    def ask(self, waiter: Any) -> None:
+        """Have ``waiter`` set when there is more, or nothing more will come."""
+        self.waiters.append(waiter)
+        engine, vm_id, seen = self.core.engine, self.vm_id, self.seen
+        self.core.backend.post(lambda: engine.follow(vm_id, waiter, seen))
+
+    def ask_no_more(self, waiter: Any, *, is_set: bool) -> None:
+        """Forget who waits no longer: a silent VM would keep it for long."""
+        self.waiters[:] = [one for one in self.waiters if one is not waiter]
+        if is_set or os.getpid() != self.core.owner:
+            return
+        engine: Engine = self.core.engine
+
+        def forget() -> None:
+            entry = engine.entries.get(self.vm_id)
+            if entry is not None:
+                entry.followers[:] = [one for one in entry.followers if one is not waiter]
+
+        self.core.backend.post(forget)
 
 
 def _first_byte(log: LogBook) -> int:
@@ -82,13 +162,11 @@ class LineIterator(Iterator[LogLine]):
     def __init__(
         self, owner: object, core: Core, vm: Any, tail: int | None, timeout: float | None
     ) -> None:
-        self._name = str(getattr(vm, "name", vm))
-        self._reader = _Reader(core, vm, tail, timeout)
-        self._lines = self._walk(owner)
+        self._reader = _Reader(owner, core, vm, tail, timeout)
 
     def __repr__(self) -> str:
         """Say what it is for."""
-        return f"<LineIterator of {shortened(self._name)}: for line in ...>"
+        return f"<LineIterator of {self._reader.title}: for line in ...>"
 
     @property
     def lost(self) -> int:
@@ -99,36 +177,37 @@ class LineIterator(Iterator[LogLine]):
         return self
 
     def __next__(self) -> LogLine:
-        line = next(self._lines)
-        if line is None:
-            raise self._reader.overdue()
-        return line
+        reader = self._reader
+        reader.begin()
+        while not reader.lines:
+            if reader.is_over:
+                raise StopIteration
+            if not reader.step():
+                self._wait()
+        return reader.lines.popleft()
+
+    def _wait(self) -> None:
+        """Block until there is more, or none will come; WaitTimeoutError: time is up."""
+        reader, backend = self._reader, self._reader.core.backend
+        reader.check_process()
+        waiter, in_time = backend.waiter(), False
+        try:
+            reader.ask(waiter)
+            in_time = backend.block(waiter, reader.seconds_left())
+        except RuntimeError:
+            if backend.capabilities.containment != "virtual":
+                raise  # of a signal's handler, say
+            reader.end()  # nothing could ever come
+            return
+        finally:
+            reader.ask_no_more(waiter, is_set=in_time)
+        if not in_time:
+            reader.check_process()  # forked in a handler, on top of this wait
+            raise reader.overdue()
 
     def close(self) -> None:
-        """Read no more; again is silent."""
-        self._lines.close()
-
-    def _walk(self, owner: object) -> Generator[LogLine | None, None, None]:
-        """Read; None: time is up. ``owner`` is held: a manager that is read is not forgotten."""
-        reader, core = self._reader, self._reader.core
-        yield from reader.first
-        while True:
-            ended = reader.has_ended
-            for lines in reader.pieces():
-                yield from lines
-            if ended:
-                break
-            waiter = core.backend.waiter()
-            _ask(reader, waiter)
-            try:
-                in_time = core.backend.block(waiter, reader.timeout)
-            except RuntimeError:  # nothing could ever come, in virtual time
-                break
-            if not in_time:
-                _ask_no_more(reader, waiter)
-                yield None
-        yield from reader.rest()
-        del owner
+        """Read no more, also while another thread waits in it; again is silent."""
+        self._reader.close()
 
 
 class AsyncLineIterator(AsyncIterator[LogLine]):
@@ -137,87 +216,50 @@ class AsyncLineIterator(AsyncIterator[LogLine]):
     def __init__(
         self, owner: object, core: Core, vm: Any, tail: int | None, timeout: float | None
     ) -> None:
-        self._name = str(getattr(vm, "name", vm))
-        self._virtual: LineIterator | None = None
-        if core.backend.capabilities.containment == "virtual":  # who waits moves its time
-            self._virtual = LineIterator(owner, core, vm, tail, timeout)
-        self._reader = _Reader(core, vm, tail, timeout)
-        self._lines = self._walk(owner)
+        self._blocking = LineIterator(owner, core, vm, tail, timeout)
+        self._reader = self._blocking._reader  # noqa: SLF001 - of this module
+        self._is_virtual = core.backend.capabilities.containment == "virtual"
 
     def __repr__(self) -> str:
         """Say what it is for."""
-        return f"<AsyncLineIterator of {shortened(self._name)}: async for line in ...>"
+        return f"<AsyncLineIterator of {self._reader.title}: async for line in ...>"
 
     @property
     def lost(self) -> int:
         """Bytes that were let go of, beyond ``log.keep``, before this reader came to them."""
-        return (self._virtual or self._reader).lost
+        return self._reader.lost
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> LogLine:
-        if self._virtual is not None:
+        reader = self._reader
+        if self._is_virtual:  # who waits moves its time
             try:
-                return next(self._virtual)
+                return next(self._blocking)
             except StopIteration:
                 raise StopAsyncIteration from None
-        line = await anext(self._lines)
-        if line is None:
-            raise self._reader.overdue()
-        return line
+        reader.begin()
+        while not reader.lines:
+            if reader.is_over:
+                raise StopAsyncIteration
+            if reader.step():
+                await asyncio.sleep(0)  # a flood is not to hold the loop
+            else:
+                await self._wait()
+        return reader.lines.popleft()
+
+    async def _wait(self) -> None:
+        reader, waiter, in_time = self._reader, LoopWaiter(), False
+        reader.check_process()
+        try:
+            reader.ask(waiter)
+            in_time = await waiter.wait(reader.seconds_left())
+        finally:
+            reader.ask_no_more(waiter, is_set=in_time)
+        if not in_time:
+            raise reader.overdue()
 
     async def aclose(self) -> None:
-        """Read no more; again is silent."""
-        if self._virtual is not None:
-            self._virtual.close()
-        await self._lines.aclose()
-
-    async def _walk(self, owner: object) -> AsyncGenerator[LogLine | None, None]:
-        """The same, awaited."""
-        reader = self._reader
-        for line in reader.first:
-            yield line
-        while True:
-            ended = reader.has_ended
-            for lines in reader.pieces():
-                for line in lines:
-                    yield line
-                await asyncio.sleep(0)  # a flood is not to hold the loop
-            if ended:
-                break
-            if not await _more_output(reader):
-                yield None
-        for line in reader.rest():
-            yield line
-        del owner
-
-
-async def _more_output(reader: _Reader) -> bool:
-    """Wait until there is more output, or none will come (True), or time is up."""
-    waiter, in_time = LoopWaiter(), False
-    _ask(reader, waiter)
-    try:
-        in_time = await waiter.wait(reader.timeout)
-    finally:
-        if not in_time:
-            _ask_no_more(reader, waiter)
-    return in_time
-
-
-def _ask(reader: _Reader, waiter: Any) -> None:
-    """Have ``waiter`` set when there is more, or nothing more will come."""
-    engine, vm_id, seen = reader.core.engine, reader.vm_id, reader.seen
-    reader.core.backend.post(lambda: engine.follow(vm_id, waiter, seen))
-
-
-def _ask_no_more(reader: _Reader, waiter: object) -> None:
-    """Forget who waits no longer: a silent VM would keep it for long."""
-    engine: Engine = reader.core.engine
-
-    def forget() -> None:
-        entry = engine.entries.get(reader.vm_id)
-        if entry is not None:
-            entry.followers[:] = [one for one in entry.followers if one is not waiter]
-
-    reader.core.backend.post(forget)
+        """Read no more, also while another task waits in it; again is silent."""
+        self._reader.close()

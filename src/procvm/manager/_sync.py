@@ -301,13 +301,13 @@ class VMManager:
         A reader that is slower than its program misses what ``log.keep`` has no room for, and what
         is older than the previous generation: the iterator's ``lost`` counts the bytes. A line
         comes when it is whole, or its program has ended; ``logs`` shows also one that is not. In
-        virtual time it moves time, and ends also where nothing could ever come, the VM running
-        or not.
+        virtual time it moves time, and without a timeout ends also where nothing could ever
+        come, the VM running or not.
 
         Args:
             vm: Which.
-            tail: How many of the last lines that are kept come first; 0: what comes from this
-                call on alone; None: all.
+            tail: How many of the last whole lines that are kept come first; 0: the lines that
+                end from this call on; None: all.
             timeout: Seconds that a step waits for a line; None: for ever.
 
         Raises:

@@ -29,7 +29,8 @@ from ._passes import Passes
 __all__ = ["GroupHolder"]
 
 _SLOWEST_LOOK = 0.05
-_PATIENCE_AFTER_KILL = 1.0
+_PATIENCE = 1.0  # after the deadline, which is also when it is killed
+_LEAST_AFTER_KILL = 0.3
 _SURE_PASSES = 2
 _UNSURE_PASSES = 10  # who stays empty has cleared its environment
 _LONGEST_EXEC = 10.0  # seconds that a busy machine may leave one in its exec
@@ -190,14 +191,12 @@ class GroupHolder:
         if left:
             held.clean = held.sure = 0
             if overdue:
-                self._kill(held, left)
-                self._tell_survivors(held, left, now)
+                self._kill(held, left, now)
             elif held.has_ended:  # what was hidden from the looks before
                 self._ask_left(held, left)
         elif held.has_ended and is_blind:
             if overdue:
-                self._kill(held, [])
-                self._tell_survivors(held, [], now)
+                self._kill(held, [], now)
         elif held.has_ended and not is_amid:
             held.clean += 1
             held.sure = held.sure + 1 if look.is_sure else 0
@@ -205,8 +204,7 @@ class GroupHolder:
                 self._finish(held)
                 return
         elif overdue and not held.has_ended:
-            self._kill(held, [])
-            self._tell_survivors(held, [Member(held.pid, 0, "")], now)
+            self._kill(held, [Member(held.pid, 0, "")], now)
         self._look_again(held)
         if held.told_survivors:
             held.look = _LOOK_AT_SURVIVORS
@@ -228,18 +226,18 @@ class GroupHolder:
             end = min(end, held.deadline + _PATIENCE_WITH_EXEC)
         return now < end
 
-    def _tell_survivors(self, held: Held, left: list[Member], now: float) -> None:
-        if held.told_survivors or held.deadline is None:
-            return
-        if now >= held.deadline + _PATIENCE_AFTER_KILL:
-            held.told_survivors = True
-            who = tuple(Survivor(member.pid, member.command) for member in left)
-            self._holding.held_survived(held.key, who)
-
-    def _kill(self, held: Held, left: list[Member]) -> None:
+    def _kill(self, held: Held, left: list[Member], now: float) -> None:
+        """Kill what is left, and tell of what outlives that: late where the looks are slow."""
         self._signal_group(held, signals.SIGKILL)
         for member in left:
             self._passes.send(member, signals.SIGKILL)
+        held.killed_at = now if held.killed_at is None else held.killed_at
+        if held.told_survivors or held.deadline is None:
+            return
+        if now >= max(held.deadline + _PATIENCE, held.killed_at + _LEAST_AFTER_KILL):
+            held.told_survivors = True
+            who = tuple(Survivor(member.pid, member.command) for member in left)
+            self._holding.held_survived(held.key, who)
 
     def _signal_group(self, held: Held, number: int) -> None:
         """Signal the group, while its leader is not reaped and the number so its own."""
@@ -292,7 +290,7 @@ class GroupHolder:
             return
         due = self._reactor.monotonic() + grace
         if held.told_survivors:
-            held.told_survivors = False
+            held.told_survivors, held.killed_at = False, None
             held.deadline = due
         elif held.deadline is not None:
             held.deadline = min(held.deadline, due)

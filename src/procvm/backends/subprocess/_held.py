@@ -31,6 +31,7 @@ class Held:
         self.is_owned = True  # nobody else has reaped it
         self.has_ended = False
         self.told_exit = False
+        self.killed_at: float | None = None
         self.told_survivors = False
         self.deadline: float | None = None
         self.look = _FIRST_LOOK
