@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -23,7 +24,7 @@ from procvm import (
     VMManager,
     probes,
 )
-from procvm.protocol import Dispatcher, Policy
+from procvm.protocol import Client, Dispatcher, Policy
 
 ALL = ("allocate_vm", "remove_vm", "reset_vm", "get_health", "get_vms")
 SLEEP = os.path.abspath(shutil.which("sleep") or "/bin/sleep")  # noqa: PTH100 - links stay
@@ -452,3 +453,73 @@ def test_a_mistyped_name_is_told_no_other(manager: VMManager, policy: Policy | N
             answer = handle(_on(method, asked))
             assert answer["result"]["status"] == "failed"
             assert "secret-web" not in json.dumps(answer)
+
+
+def asked(dispatcher: Dispatcher, method: str, vm: str) -> Any:
+    request = {"method": method, "args": {"vm_id": vm}, "timestamp": time.time()}
+    return dispatcher.handle(request)["result"]
+
+
+def test_commands_reach_the_vms_of_the_host_that_a_policy_names() -> None:
+    policy = Policy(methods=("reset_vm", "remove_vm", "get_vms"), vms=("web", "w-*"), sees="own")
+    with VMManager(FakeBackend()) as manager:
+        for name in ("web", "w-1", "db"):
+            manager.allocate(VMConfig(name, "sleep 5"))
+        dispatcher = Dispatcher(manager, dialect="extended", policy=policy)
+        client = Client(dispatcher.handle, dialect="extended")
+        assert [one.name for one in client.list()] == ["web", "w-1"]
+        client.reset("web")
+        client.reset(client.list()[1])
+        assert {vm.name: vm.generation for vm in manager.list()} == {"web": 2, "w-1": 2, "db": 1}
+        client.remove(manager.get("w-1").vm_id)
+        with pytest.raises(PolicyError, match="no VM that was allocated through here"):
+            client.remove("db")
+        with pytest.raises(PolicyError, match="no VM that was allocated through here"):
+            client.reset("w-1")
+        assert [vm.name for vm in manager.list()] == ["web", "db"]
+
+
+def test_two_dialects_behind_one_policy_reach_the_same() -> None:
+    policy = Policy(methods=("allocate_vm", "reset_vm"), programs=("sleep",), vms=("*",))
+    with VMManager(FakeBackend()) as manager:
+        one = Dispatcher(manager, policy=policy)
+        other = Dispatcher(manager, dialect="extended", policy=policy)
+        Client(one.handle).allocate({"name": "nap", "command": "sleep 5"})
+        assert asked(other, "reset_vm", "nap")["status"] == "success"
+        again = asked(one, "reset_vm", "nap")
+        assert again["status"] == "success", again
+
+
+def test_a_reset_of_the_hosts_is_refused_when_it_comes_again() -> None:
+    policy = Policy(methods=("reset_vm",), vms=("web",))
+    with VMManager(FakeBackend()) as manager:
+        manager.allocate(VMConfig("web", "sleep 5"))
+        dispatcher = Dispatcher(manager, policy=policy)
+        request = {"method": "reset_vm", "args": {"vm_id": "web"}, "timestamp": time.time()}
+        assert dispatcher.handle(request)["result"]["status"] == "success"
+        assert dispatcher.handle(request)["result"]["status"] == "failed"
+        assert manager.get("web").generation == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"methods": ("reset_vm",)}, "reset_vm.*can reach nothing"),
+        ({"methods": ("remove_vm", "get_vms")}, "remove_vm.*can reach nothing"),
+        ({"methods": ("allocate_vm",)}, "no programs to allow"),
+        ({"methods": ("reset_vm",), "vms": ("web",)}, None),
+        ({"methods": ("get_vms", "get_health")}, None),
+    ],
+)
+def test_a_policy_that_permits_nothing_is_warned_of(
+    given: dict[str, Any], words: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    Policy(**given)
+    assert bool(caplog.text) == bool(words)
+    assert words is None or re.search(words, caplog.text)
+
+
+@pytest.mark.parametrize("wrong", [None, {}, "manager", FakeBackend()])
+def test_a_dispatcher_of_no_manager_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match="must be a VMManager"):
+        Dispatcher(wrong)

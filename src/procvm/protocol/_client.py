@@ -81,13 +81,13 @@ class Client:
         result = self._ask(AllocateVM(config, time.time()), Succeeded)
         return result.vm_id or config.name
 
-    def remove(self, vm: str) -> None:
-        """Take a VM away, by vm_id or name."""
-        self._ask(RemoveVM(vm, time.time()), Succeeded)
+    def remove(self, vm: str | VMInfo) -> None:
+        """Take a VM away, by vm_id, name, or what ``list`` told of it."""
+        self._ask(RemoveVM(_id_of(vm), time.time()), Succeeded)
 
-    def reset(self, vm: str) -> None:
-        """Start a VM anew, by vm_id or name."""
-        self._ask(ResetVM(vm, time.time()), Succeeded)
+    def reset(self, vm: str | VMInfo) -> None:
+        """Start a VM anew, by vm_id, name, or what ``list`` told of it."""
+        self._ask(ResetVM(_id_of(vm), time.time()), Succeeded)
 
     def health(self) -> HealthReport:
         """Return how the VMs are; the envelope carries the status alone, so total is 0."""
@@ -125,6 +125,11 @@ class Client:
                 "The answer says no more: its Dispatcher speaks the documented dialect, it seems"
             )
         return error
+
+
+def _id_of(vm: str | VMInfo) -> str:
+    """Return what a request names; whatever else it is, is refused where that is made."""
+    return vm.vm_id if isinstance(vm, VMInfo) else vm
 
 
 def _check_echo(request: Any, message: Request) -> None:

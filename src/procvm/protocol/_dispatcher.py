@@ -85,6 +85,9 @@ class Dispatcher:
             raise ConfigError(
                 "manager", manager, "must be a VMManager: nobody awaits its verbs here"
             )
+        verbs = getattr(type(manager), "allocate", None), getattr(type(manager), "__getattr__", 0)
+        if not any(map(callable, verbs)):
+            raise ConfigError("manager", manager, "must be a VMManager")
         self._manager = manager
         self._extended = checked_dialect(dialect)
         if policy is not None and not isinstance(policy, Policy):
@@ -132,10 +135,10 @@ class Dispatcher:
             return Succeeded(message.success, vm.vm_id)
         if isinstance(message, (GetHealth, GetVMs)):
             return self._call(message) if guard.sees_all else self._seen(message, guard)
-        vm_id = guard.own(message.vm_id)
+        vm_id = guard.own(message.vm_id, self._manager.list)
         if isinstance(message, ResetVM):
             guard.check_again(vm_id)
-        guard.remember(asked, is_refused=not guard.has(vm_id))
+        guard.remember(asked, is_refused=guard.is_gone(vm_id))
         result = self._call(type(message)(vm_id, message.timestamp))
         if isinstance(message, RemoveVM):
             guard.removed(vm_id)

@@ -102,26 +102,34 @@ class Guard:
             if vm_id is not None:
                 self._configs[vm_id] = config
 
-    def own(self, vm: str) -> str:
-        """Return the vm_id of a VM that this Dispatcher allocated, by vm_id or name.
+    def own(self, vm: str, listed: Callable[[], list[VM]]) -> str:
+        """Return the vm_id of a VM that this Dispatcher allocated, or that the policy names.
 
         Also of one that is gone, where it is among the last of those: the manager says so.
         """
+        others = [one for one in listed() if self.reaches(one)] if self._policy.vms else []
         with self._lock:
             if vm in self._configs:
                 return vm
             for vm_id, config in reversed(self._configs.items()):
                 if config.name == vm:
                     return vm_id
+            for other in others:
+                if vm in (other.vm_id, other.name):
+                    return other.vm_id
             for vm_id, name in reversed(self._gone.items()):
                 if vm in (vm_id, name):
                     return vm_id  # never its name: that may be another's by now
         raise PolicyError("args.vm_id", "is no VM that was allocated through here")
 
-    def has(self, vm_id: str) -> bool:
-        """Tell whether it is a VM of ours that is not gone."""
+    def is_gone(self, vm_id: str) -> bool:
+        """Tell whether it is a VM of ours that is gone."""
         with self._lock:
-            return vm_id in self._configs
+            return vm_id in self._gone
+
+    def reaches(self, vm: VM) -> bool:
+        """Tell whether commands reach it though it was allocated elsewhere."""
+        return self._policy.reaches(vm.name)
 
     def check_again(self, vm_id: str) -> None:
         """Raise PolicyError when a VM of ours may not be started any more, its directory moved."""
@@ -147,7 +155,7 @@ class Guard:
         if self.sees_all:
             return vms
         with self._lock:
-            return [vm for vm in vms if vm.vm_id in self._configs]
+            return [vm for vm in vms if vm.vm_id in self._configs or self.reaches(vm)]
 
     @property
     def sees_all(self) -> bool:

@@ -100,6 +100,8 @@ class Policy:
             refused if it comes again; None: as long as its timestamp can be valid.
         sees: What get_vms and get_health tell of: ``'all'`` VMs of the manager, with their
             command lines, or its ``'own'``: those that were allocated through this Dispatcher.
+        vms: Names of VMs, ``*`` as in file names, that are as one's own though the host or
+            another Dispatcher allocated them: remove_vm and reset_vm reach them.
     """
 
     methods: tuple[str, ...] = attrs.field(
@@ -114,6 +116,7 @@ class Policy:
         default=None, validator=attrs.validators.optional(_seconds)
     )
     sees: Literal["all", "own"] = attrs.field(default="all", validator=_sight)
+    vms: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_several)
 
     def __attrs_post_init__(self) -> None:
         """Refuse what can never work, and a window through which a replay would pass."""
@@ -126,6 +129,12 @@ class Policy:
         for root in self.roots:
             if not os.path.isdir(root):
                 _log.warning("Policy: roots=%.200r: is no directory, so far", root)
+        if "allocate_vm" in self.methods and not self.programs:
+            _log.warning("Policy: methods has allocate_vm and there are no programs to allow")
+        others = {"remove_vm", "reset_vm"}.intersection(self.methods)
+        if others and "allocate_vm" not in self.methods and not self.vms:
+            way = "it reaches what allocate_vm made, or what vms names"
+            _log.warning("Policy: methods=%.200r: can reach nothing: %s", min(others), way)
         if self.replay_window is not None and self.replay_window < 2 * self.max_age:
             raise ConfigError(
                 "replay_window", self.replay_window, "must be at least twice max_age"
@@ -161,6 +170,10 @@ class Policy:
             if probe is not None:
                 pinned[field] = self._probe(f"args.config.{field}", config, probe, directory)
         return attrs.evolve(config, **pinned)
+
+    def reaches(self, name: str) -> bool:
+        """Tell whether a VM that was allocated elsewhere is as one's own."""
+        return any(fnmatch.fnmatchcase(name, one) for one in self.vms)
 
     def _env(self, config: VMConfig) -> None:
         for name in config.env:
