@@ -289,9 +289,7 @@ def _section(manager: VMManager, vm: VM, whose: str) -> tuple[str, str]:
     lines = [vm.reason] if vm.reason else []
     if vm.config.log.file is not None:
         lines.append(f"all of its output: {vm.config.log.file}")
-    has_script = getattr(manager.backend, "has_script", None)  # of a fake
-    if has_script is not None and not has_script(vm.name):
-        lines.append("it has no script, so it writes nothing and runs until it is stopped")
+    lines += manager.backend.hints(vm.name)
     said = manager.logs(vm)
     if len(said) > _LAST_LINES:
         lines.append(f"the last {_LAST_LINES} of {len(said)} lines:")

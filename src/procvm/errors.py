@@ -306,7 +306,7 @@ class UnreachableStateError(ProcVMError):
     def __str__(self) -> str:
         """Say where the VM is, why it stays there and what was written last."""
         now = f"VM {shortened(self.name)} is in state {self.state}"
-        text = f"{now}; what is waited for can never come: {self.why}"
+        text = f"{now}; what is waited for does not come: {self.why}"
         return text + _last_output(self.logs)
 
 

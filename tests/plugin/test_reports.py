@@ -204,6 +204,6 @@ def test_a_section_shows_what_a_terminal_would_and_that_a_fake_has_no_script(
         "stdout: red",
         "stdout: 100 %",
     ]
-    told = "it has no script, so it writes nothing and runs until it is stopped"
+    told = "without a script, and so silent until they are stopped: 'bare'"
     assert lines.count(told) == 1
     assert "VM bare" in lines[lines.index(told) - 2]

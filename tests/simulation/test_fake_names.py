@@ -15,6 +15,8 @@ from procvm import (
     VMManager,
     VMNotFoundError,
     VMState,
+    WaitTimeoutError,
+    probes,
 )
 
 ENDS = FakeProgram(exit_after=60.0)
@@ -74,7 +76,50 @@ def test_where_nothing_can_come_every_script_of_nobody_is_told() -> None:
         "; VMs without a script: 'web'; scripts without a VM: 'server'"
     )
     assert never("web", b=ENDS, a=ENDS, d=ENDS, c=ENDS).endswith(": 'a', 'b', 'c'")
-    assert never("web") == never("web", web=FakeProgram()) == ""
+    assert never("web") == "; without a script, and so silent until they are stopped: 'web'"
+    assert never("web", web=FakeProgram()) == ""
+
+
+@pytest.mark.parametrize("limit", [None, 50.0])
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ({"wbe": ENDS}, "VM 'web' has no script, and no VM has the name of the script 'wbe'"),
+        ({}, "without a script, and so silent until they are stopped: 'web'"),
+        ({"web": FakeProgram(exit_code=3)}, "'web' has exit_code=3 and no exit_after"),
+        ({"web": FakeProgram()}, None),
+    ],
+)
+def test_a_wait_in_which_much_happens_tells_what_may_be_wrong(
+    script: dict[str, FakeProgram], words: str | None, limit: float | None
+) -> None:
+    """A VM that is probed all the time has always something to come."""
+    fake = FakeBackend()
+    for name, program in script.items():
+        fake.program(name, program)
+    with VMManager(fake) as manager:
+        manager.allocate(VMConfig("web", "x", alive=probes.tcp(1, interval=5.0)))
+        with pytest.raises((UnreachableStateError, WaitTimeoutError)) as caught:
+            manager.wait("web", timeout=limit)
+    notes = getattr(caught.value, "__notes__", [])
+    told = "; ".join([str(caught.value), *notes])
+    assert "can never" not in told
+    assert words is None or words in told
+    assert words is not None or (notes == [] and told.endswith(("give a timeout", "its end")))
+
+
+def test_a_script_that_was_set_after_the_start_is_told() -> None:
+    fake = FakeBackend()
+    with VMManager(fake) as manager:
+        manager.allocate(VMConfig("web", "x"))
+        fake.program("web", ENDS)
+        late = "the script of 'web' was set after its start: its next one plays"
+        assert fake.hints() == fake.hints("web") == [late]
+        with pytest.raises(UnreachableStateError, match=late):
+            manager.wait("web")
+        manager.reset("web")
+        assert fake.hints() == []
+        manager.wait("web")
 
 
 def test_an_end_that_was_scripted_without_its_time_is_told() -> None:

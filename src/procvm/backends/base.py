@@ -8,7 +8,7 @@ facts with the key of one incarnation; facts of a key the engine has released fa
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import attrs
@@ -169,6 +169,10 @@ class Backend(abc.ABC):
         Code that is not the engine's runs next, and may wait for what such a caller holds.
         """
         return
+
+    def hints(self, name: str | None = None) -> Sequence[str]:  # noqa: ARG002 - of that VM, or of all
+        """Return sentences that may tell why nothing comes of a VM, or of any; none by default."""
+        return ()
 
     @abc.abstractmethod
     def call_later(self, delay: float, call: Callable[[], None]) -> Timer:

@@ -194,7 +194,10 @@ class Core:
     def overdue(self, vm_id: str, limit: float | None, wanted: object) -> WaitTimeoutError:
         """Say that a wait took too long, and for what."""
         vm_id, name, state = self._where(vm_id)
-        return WaitTimeoutError(vm_id, name, limit or 0.0, state, str(wanted))
+        error = WaitTimeoutError(vm_id, name, limit or 0.0, state, str(wanted))
+        for hint in self.backend.hints(name):
+            error.add_note(hint)
+        return error
 
     def _where(self, vm_id: str) -> tuple[str, str, str]:
         """Return what an error says of a VM: its identity, name and state."""

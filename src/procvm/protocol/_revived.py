@@ -156,7 +156,7 @@ def _wait_timeout(failed: Failed, asked: str) -> WaitTimeoutError:
 
 
 def _unreachable(failed: Failed, asked: str) -> UnreachableStateError:
-    head, _, why = failed.detail.partition("; what is waited for can never come: ")
+    head, _, why = failed.detail.partition("; what is waited for does not come: ")
     who, _, state = head.rpartition(" is in state ")
     why = why.partition("\nIts last output:")[0]
     return UnreachableStateError(failed.vm_id or "", _name(who, asked), state, why)

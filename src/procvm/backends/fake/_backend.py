@@ -143,9 +143,16 @@ class FakeBackend(Backend):
                 raise ConfigError("programs", program, why)
         self._scripts.add(name, programs, is_there=name in self._names)
 
-    def has_script(self, name: str) -> bool:
-        """Tell whether ``program`` was given one for a VM of this name."""
-        return self._scripts.has(name)
+    def hints(self, name: str | None = None) -> list[str]:
+        """See Backend: scripts that are missing, misspelt, late or without an end."""
+        lives: list[tuple[str, int, FakeProgram | None]] = [
+            (one, key.generation, self._processes[key].program)
+            for one, key in self._names.items()
+            if key in self._processes and name in (None, one)
+        ]
+        if name is not None and not lives:
+            lives = [(name, 1, None)]
+        return self._scripts.doubts(lives)
 
     def advance(self, seconds: float) -> None:
         """Move time forward by ``seconds``, and let happen what is due.
@@ -266,16 +273,14 @@ class FakeBackend(Backend):
                 most = _MOST_MOMENTS + _MOMENTS_OF_ONE * len(self._processes)
                 if end is None and (steps > _MOST_IN_A_WAIT or moments > most):
                     what = f"given up after {steps} things have happened, and not that"
-                    raise RuntimeError(
-                        f"{what}, by {self.now:g} s of virtual time: give a timeout"
-                    )
+                    what = f"{what}, by {self.now:g} s of virtual time: give a timeout"
+                    raise RuntimeError("; ".join([what, *self.hints()]))
                 if end is not None and (at is None or at > end):
                     self._clock.now = max(self._clock.now, end)
                     return False
                 if at is None:
-                    lives = ((name, key.generation) for name, key in self._names.items())
-                    doubts = self._scripts.doubts(lives)
-                    raise RuntimeError("; ".join(["no event is left in virtual time", *doubts]))
+                    what = "no event is left in virtual time"
+                    raise RuntimeError("; ".join([what, *self.hints()]))
                 self._step(at)
             return True
 

@@ -65,17 +65,22 @@ class Scripts:
         untold, self._untold = self._untold, set()
         return self.slips(untold)
 
-    def doubts(self, lives: Iterable[tuple[str, int]]) -> list[str]:
-        """Say why of these VMs, each in this life, nothing more may come."""
-        lives = sorted(lives)
-        found = self.slips(name for name, _ in lives)
-        missing = [name for name, _ in lives if name not in self._scripts]
+    def doubts(self, lives: Iterable[tuple[str, int, FakeProgram | None]]) -> list[str]:
+        """Say why of these VMs, each in this life and playing that, nothing more may come."""
+        lives = sorted(lives, key=lambda life: life[:2])
+        found = self.slips(name for name, _, _ in lives)
+        missing = [name for name, _, _ in lives if name not in self._scripts]
+        vms = ", ".join(map(repr, missing[:_FEW]))
         if missing and self._unplayed and not found:
-            vms = ", ".join(map(repr, missing[:_FEW]))
             scripts = ", ".join(map(repr, sorted(self._unplayed)[:_FEW]))
             found = [f"VMs without a script: {vms}; scripts without a VM: {scripts}"]
-        for name, generation in lives:
+        elif missing and not found:
+            found = [f"without a script, and so silent until they are stopped: {vms}"]
+        for name, generation, plays in lives:
             program = self._life(name, generation)
+            if plays is not None and plays != program:
+                found.append(f"the script of {name!r} was set after its start: its next one plays")
+                program = plays
             how = f"exit_code={program.exit_code}" if program.exit_code else ""
             how = f"exit_signal={program.exit_signal}" if program.exit_signal else how
             if how and program.exit_after is None:
