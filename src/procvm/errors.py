@@ -217,6 +217,7 @@ class VMNotFoundError(ProcVMError, LookupError):
         stranger: The name of the one that another manager has.
         is_leaving: Whether it is being taken away, and so cannot be reset any more.
         near: Names of VMs there are that look like it, the nearest first; over the envelope none.
+        way: What to give instead, where it stands for no VM at all: ``vm`` is then its kind.
     """
 
     code: ClassVar[str] = "vm-not-found"
@@ -225,9 +226,12 @@ class VMNotFoundError(ProcVMError, LookupError):
     stranger: str = ""
     is_leaving: bool = False
     near: tuple[str, ...] = ()
+    way: str = ""
 
     def __str__(self) -> str:
         """Name what was asked for, and whether there was one, here or elsewhere."""
+        if self.way:
+            return f"{self.vm} stands for no VM: {self.way}"
         if self.is_leaving:
             until = f"wait({shortened(self.vm)}, 'removed') returns when it is gone"
             return f"VM {shortened(self.vm)} is being taken away; {until}"

@@ -97,10 +97,28 @@ def test_words_of_a_command() -> None:
 def test_what_looks_like_a_policy_or_a_probe_is_told_what_is_one() -> None:
     assert "StopPolicy('SIGINT'" in refused("stop", VMConfig, "x", "x", stop="SIGINT").why
     assert "LogPolicy(file" in refused("log", VMConfig, "x", "x", log="x.log").why
-    assert "Limits(memory" in refused("limits", VMConfig, "x", "x", limits={"memory": 1}).why
+    assert "Limits(memory" in refused("limits", VMConfig, "x", "x", limits=1).why
     assert "probes.call" in refused("ready", VMConfig, "x", "x", ready=lambda: True).why
     assert VMConfig("x", "x", success_codes={3, 0}).success_codes == (0, 3)
     refused("success_codes", VMConfig, "x", "x", success_codes={0, "3"})
+
+
+def test_a_policy_or_a_probe_may_be_a_mapping_of_its_fields() -> None:
+    made = VMConfig(
+        "x", "x", stop={"signal": 2, "grace": 5.0}, limits={"open_files": 9}, log={"keep": 9},
+        restart={"when": "always"}, ready={"kind": "tcp", "port": 80},
+        alive={"kind": "http", "url": "http://x/"},
+    )  # fmt: skip
+    assert made == VMConfig(
+        "x", "x", stop=StopPolicy(2, 5.0), limits=Limits(open_files=9), log=LogPolicy(9),
+        restart=RestartPolicy("always"), ready=probes.tcp(80), alive=probes.http("http://x/"),
+    )  # fmt: skip
+    assert "did you mean 'grace'" in refused("stop", VMConfig, "x", "x", stop={"timeout": 1}).why
+    refused("stop.grace", VMConfig, "x", "x", stop={"grace": "5"})
+    refused("restart.when", VMConfig, "x", "x", restart={"when": "sometimes"})
+    refused("ready.kind", VMConfig, "x", "x", ready={"port": 80})
+    why = refused("alive", VMConfig, "x", "x", alive={"kind": "log", "pattern": "x"}).why
+    assert "cannot be asked again" in why
 
 
 def test_a_value_of_the_environment_is_told_by_its_type_alone() -> None:

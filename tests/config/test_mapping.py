@@ -172,7 +172,10 @@ def test_a_mistyped_key_is_told_the_one_that_it_looks_like() -> None:
         ({"evn": {}}, "unknown keys 'evn'; .*; did you mean 'env'"),
         ({"restart": {"wehn": "always"}}, "unknown keys 'wehn'; .*; did you mean 'when'"),
         ({"ready": {"kind": "tcp", "prot": 80}}, "unknown keys 'prot'; .*; did you mean 'port'"),
-        ({"ready": {"kind": "tcp", "port": 1, "prot": 80}}, "unknown keys 'prot'; .* host$"),
+        ({"ready": {"kind": "tcp", "port": 1, "prot": 80}}, "did you mean 'port'"),
+        ({"comand": "x"}, "did you mean 'command'"),
+        ({"cwd": "/"}, "unknown keys 'cwd'; .*; did you mean 'path'"),
+        ({"restart": {"delay": 2}}, "unknown keys 'delay'; .*; did you mean 'initial'"),
         ({"ready": {"zzz": 1, "kind": "tcp", "port": 80}}, "unknown keys 'zzz'; .* host$"),
     ):
         with pytest.raises(ConfigError, match=why):

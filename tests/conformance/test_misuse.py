@@ -425,11 +425,17 @@ def test_the_faces_are_not_mistaken_for_one_another() -> None:
         Client("sock")  # type: ignore[arg-type] # the mistake
 
 
-@pytest.mark.parametrize("vm", [None, 3, VMConfig("web", LONG)])
+@pytest.mark.parametrize("vm", [None, 3, {"env": {"TOKEN": "s3cret"}}, VMConfig("web", LONG)])
 def test_what_stands_for_no_vm_is_told_what_does(manager: VMManager, vm: Any) -> None:
-    with pytest.raises(VMNotFoundError) as caught:
+    with pytest.raises(VMNotFoundError, match="stands for no VM: give") as caught:
         manager.get(vm)
-    assert "give a VM, its vm_id or its name" in caught.value.__notes__[0]
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_list_of_configurations_shows_no_secret(manager: VMManager) -> None:
+    several: Any = [{"name": "x", "command": "x", "env": {"TOKEN": "s3cret"}}]
+    with pytest.raises(ConfigError, match="config='<list>': must be a VMConfig"):
+        manager.allocate(several)
 
 
 @pytest.mark.parametrize("name", [VMConfig("web", LONG), None, 3])
@@ -490,12 +496,12 @@ def test_what_stands_for_no_vm_is_told_what_would(manager: VMManager) -> None:
     forgotten = later()
     for wrong, way in (
         (forgotten, "a coroutine stands for no VM: await it first"),
-        ([vm], "a list stands for no VM: give one after the other"),
+        ([vm], "a list stands for no VM: give one VM after the other"),
         (vm.pid, "an int stands for no VM: give a VM, its vm_id or its name"),
     ):
         with pytest.raises(VMNotFoundError) as caught:
             manager.remove(wrong)  # type: ignore[arg-type] # that is the point
-        assert caught.value.__notes__ == [way]
+        assert str(caught.value) == way
     forgotten.close()
     assert manager.get(vm) == vm
 

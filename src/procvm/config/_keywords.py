@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 import attrs
 
 from .._near import did_you_mean
 
-__all__ = ["knows_keywords"]
+__all__ = ["knows_keywords", "what_was_meant"]
 
 T = TypeVar("T")
+_meant: dict[type, dict[str, str]] = {}  # by class: what other libraries call its fields
 
 
 def knows_keywords(**meant: str) -> Callable[[type[T]], type[T]]:
@@ -20,6 +21,7 @@ def knows_keywords(**meant: str) -> Callable[[type[T]], type[T]]:
 
     def told(cls: type[T]) -> type[T]:
         made: Any = cls
+        _meant[cls] = meant
         plain, names = made.__init__, [field.alias for field in attrs.fields(made)]
 
         @functools.wraps(plain)
@@ -30,8 +32,7 @@ def knows_keywords(**meant: str) -> Callable[[type[T]], type[T]]:
                 unknown = [name for name in options if name not in names]
                 if not unknown:
                     raise
-                known = [meant[name] for name in unknown if name in meant]
-                asked = f"did you mean {known[0]!r}?" if known else did_you_mean(unknown, names)
+                asked = what_was_meant(cls, unknown, names)
                 words = [f"{cls.__name__} takes no {unknown[0]!r}", *([asked] if asked else [])]
                 raise TypeError("; ".join([*words, f"there are {', '.join(names)}"])) from e
 
@@ -39,3 +40,9 @@ def knows_keywords(**meant: str) -> Callable[[type[T]], type[T]]:
         return cls
 
     return told
+
+
+def what_was_meant(kind: type, unknown: list[str], names: Collection[str]) -> str:
+    """Return the question whether one of its fields was meant; empty where none is likely."""
+    known = [_meant[kind][name] for name in unknown if name in _meant.get(kind, ())]
+    return f"did you mean {known[0]!r}?" if known else did_you_mean(unknown, names)

@@ -11,10 +11,11 @@ import attrs
 from .. import probes
 from .._near import did_you_mean
 from ..errors import ConfigError, shortened
+from ._keywords import what_was_meant
 from ._policies import Limits, LogPolicy, RestartPolicy, StopPolicy
 from ._vm import VMConfig
 
-__all__ = ["config_from", "config_to"]
+__all__ = ["config_from", "config_to", "policy_from", "probe_from"]
 
 _DEEPEST = 20
 _SHOWN = 10
@@ -54,19 +55,19 @@ def config_from(mapping: Mapping[str, Any]) -> VMConfig:
         ConfigError: It is no mapping, has unknown keys, or a value is wrong.
     """
     fields = _read("config", mapping)
-    _known("config", fields, _KEYS)
+    _known("config", fields, VMConfig)
     for key in ("name", "command"):
         if key not in fields:
             raise ConfigError(key, None, "is missing; every program has a name and a command")
     for key in ("ready", "alive"):
         if fields.get(key) is not None:
-            fields[key] = _probe(key, fields[key], 0)
+            fields[key] = probe_from(key, fields[key])
     for key, kind in _POLICIES.items():
         value = fields.get(key, kind)
         if value is kind or isinstance(value, kind):
             continue
         if key != "restart" or isinstance(value, Mapping):  # else a word, or nothing at all
-            fields[key] = _structured(key, value, kind)
+            fields[key] = policy_from(key, value, kind)
     try:
         return VMConfig(**{**_DEFAULTS, **fields})
     except ConfigError:
@@ -92,13 +93,14 @@ def _read(field: str, value: Any) -> dict[str, Any]:
     return copy
 
 
-def _known(field: str, given: dict[str, Any], known: tuple[str, ...]) -> None:
+def _known(field: str, given: dict[str, Any], kind: type) -> None:
+    known = tuple(a.name for a in attrs.fields(kind))
     unknown = _unknown(given, known)
     if unknown:
         words = [
             _listed(unknown),
             f"there are {', '.join(known)}",
-            did_you_mean(unknown, [key for key in known if key not in given]),
+            what_was_meant(kind, unknown, known),
         ]
         raise ConfigError(field, unknown, "; ".join(filter(None, words)))
 
@@ -127,6 +129,11 @@ def _kind_of(field: str, given: dict[str, Any]) -> str:
     return kind
 
 
+def probe_from(field: str, value: Any) -> probes.Probe:
+    """Make a probe from plain data; one that is made already is taken as it is."""
+    return _probe(field, value, 0)
+
+
 def _probe(field: str, value: Any, depth: int) -> probes.Probe:
     if isinstance(value, probes.Probe):
         return value
@@ -142,14 +149,14 @@ def _probe(field: str, value: Any, depth: int) -> probes.Probe:
         fields["probes"] = [
             _probe(f"{field}.probes[{number}]", one, depth + 1) for number, one in enumerate(inner)
         ]
-    made: probes.Probe = _structured(field, fields, _PROBES[kind])
+    made: probes.Probe = policy_from(field, fields, _PROBES[kind])
     return made
 
 
-def _structured(field: str, value: Any, kind: type) -> Any:
+def policy_from(field: str, value: Any, kind: type) -> Any:
     """Let cattrs make one attrs class; its errors become ours, with the path to the field."""
     fields = _read(field, value)
-    _known(field, fields, tuple(a.name for a in attrs.fields(kind)))
+    _known(field, fields, kind)
     try:
         return _converter().structure(fields, kind)
     except ConfigError as e:

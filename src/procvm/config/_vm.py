@@ -138,8 +138,51 @@ def _probe(field: str) -> Any:
     return check
 
 
-def _restart(given: RestartPolicy | Literal["never", "on-failure", "always"]) -> RestartPolicy:
-    value: Any = given
+def _ready(given: Probe | Mapping[str, Any] | None) -> Probe | None:
+    made: Probe | None = _probe_of("ready", given)
+    return made
+
+
+def _alive(given: Probe | Mapping[str, Any] | None) -> Probe | None:
+    made: Probe | None = _probe_of("alive", given)
+    return made
+
+
+def _probe_of(field: str, value: Any) -> Any:
+    if not isinstance(value, (dict, Mapping)):
+        return value
+    from ._mapping import probe_from  # noqa: PLC0415 - it makes VMConfigs, and is for mappings alone
+
+    return probe_from(field, value)
+
+
+def _policy(field: str, value: Any, kind: type) -> Any:
+    if not isinstance(value, (dict, Mapping)):
+        return value
+    from ._mapping import policy_from  # noqa: PLC0415 - the same
+
+    return policy_from(field, value, kind)
+
+
+def _stop(given: StopPolicy | Mapping[str, Any]) -> StopPolicy:
+    made: StopPolicy = _policy("stop", given, StopPolicy)
+    return made
+
+
+def _limits(given: Limits | Mapping[str, Any]) -> Limits:
+    made: Limits = _policy("limits", given, Limits)
+    return made
+
+
+def _log(given: LogPolicy | Mapping[str, Any]) -> LogPolicy:
+    made: LogPolicy = _policy("log", given, LogPolicy)
+    return made
+
+
+def _restart(
+    given: RestartPolicy | Mapping[str, Any] | Literal["never", "on-failure", "always"],
+) -> RestartPolicy:
+    value: Any = _policy("restart", given, RestartPolicy)
     if isinstance(value, RestartPolicy):
         return value
     if isinstance(value, str) and value in ("never", "on-failure", "always"):
@@ -187,7 +230,8 @@ class VMConfig:
     """What to run, where, and how it is to be kept.
 
     The file system is looked at in ``allocate``, never here; a wrong value raises ConfigError.
-    ``attrs.evolve(config, name="web-2")`` makes another one of it.
+    ``attrs.evolve(config, name="web-2")`` makes another one of it. A policy or a probe may be a
+    mapping too: ``stop={"grace": 5.0}``, ``ready={"kind": "tcp", "port": 8000}``.
 
     Attributes:
         name: Its name, unique among a manager's VMs.
@@ -209,21 +253,27 @@ class VMConfig:
     name: str = attrs.field(converter=_name)
     command: tuple[str, ...] = attrs.field(converter=_command)
     path: str = attrs.field(default=".", converter=_path, kw_only=True)
-    env: Environment = attrs.field(factory=Environment, converter=_env, kw_only=True)
-    ready: Probe | None = attrs.field(default=None, validator=_probe("ready"), kw_only=True)
-    alive: Probe | None = attrs.field(default=None, validator=_probe("alive"), kw_only=True)
+    env: Environment = attrs.field(default=Environment(), converter=_env, kw_only=True)
+    ready: Probe | None = attrs.field(
+        default=None, converter=_ready, validator=_probe("ready"), kw_only=True
+    )
+    alive: Probe | None = attrs.field(
+        default=None, converter=_alive, validator=_probe("alive"), kw_only=True
+    )
     restart: RestartPolicy = attrs.field(
         default=RestartPolicy(when="never"), converter=_restart, kw_only=True
     )
     stop: StopPolicy = attrs.field(
-        factory=StopPolicy, validator=_of(StopPolicy, "'SIGINT', grace=5.0"), kw_only=True
-    )
+        default=StopPolicy(), converter=_stop,
+        validator=_of(StopPolicy, "'SIGINT', grace=5.0"), kw_only=True,
+    )  # fmt: skip
     limits: Limits = attrs.field(
-        factory=Limits, validator=_of(Limits, "memory=2**30"), kw_only=True
+        default=Limits(), converter=_limits, validator=_of(Limits, "memory=2**30"), kw_only=True
     )
     log: LogPolicy = attrs.field(
-        factory=LogPolicy, validator=_of(LogPolicy, "file='web.log'"), kw_only=True
-    )
+        default=LogPolicy(), converter=_log,
+        validator=_of(LogPolicy, "file='web.log'"), kw_only=True,
+    )  # fmt: skip
     inherit_env: bool | tuple[str, ...] = attrs.field(
         default=True, converter=_inherit, kw_only=True
     )

@@ -83,15 +83,15 @@ class Core:
             return vm.vm_id
         if isinstance(vm, str):
             return vm
-        error = VMNotFoundError(repr(vm)[:80])
         way = "give a VM, its vm_id or its name"
         if inspect.isawaitable(vm):
             way = "await it first"
         elif isinstance(vm, (list, tuple, set)):
-            way = "give one after the other"
-        kind = type(vm).__name__
-        error.add_note(f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} stands for no VM: {way}")
-        raise error
+            way = "give one VM after the other"
+        elif isinstance(vm, VMConfig):
+            way = "give its name, or the VM that allocate returned"
+        kind = type(vm).__name__  # and not what is in it, which may be a secret
+        raise VMNotFoundError(f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}", way=way)
 
     def known(self, vm: Any) -> str:
         """Return the vm_id of a VM whose history is asked for, also of one removed long ago."""
@@ -131,7 +131,7 @@ class Core:
             if not isinstance(config, (dict, Mapping)):  # in this order: an ABC is slow
                 raise ConfigError(
                     "config",
-                    config,
+                    f"<{type(config).__name__}>",
                     'must be a VMConfig or a mapping of its fields: VMConfig("web", "sleep 60")',
                 )
             from ..config import config_from  # noqa: PLC0415 - cattrs is for mappings alone
