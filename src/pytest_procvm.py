@@ -244,8 +244,9 @@ def pytest_runtest_makereport(
         watch = item.config.stash.get(_WATCH, None)
         if watch is not None and watch.session_manager is not None and _SESSION in _names(item):
             seen.append((_SESSION, watch.session_manager, item.stash[_BEGAN]))
-        failed = getattr(call.excinfo and call.excinfo.value, "vm_id", None)
-        several = [(name, manager, _seen(manager, since, failed)) for name, manager, since in seen]
+        given = {getattr(one, "vm_id", None) for one in getattr(item, "funcargs", {}).values()}
+        given.add(getattr(call.excinfo and call.excinfo.value, "vm_id", None))
+        several = [(name, manager, _seen(manager, since, given)) for name, manager, since in seen]
         for name, manager, vms in several:
             whose = f" of {name}" if len(several) > 1 else ""
             report.sections += [_section(manager, vm, whose) for vm in vms]
@@ -258,17 +259,17 @@ def _names(item: pytest.Item) -> set[str]:
     return {*getattr(item, "fixturenames", ()), *getattr(request, "fixturenames", ())}
 
 
-def _seen(manager: VMManager, since: float, failed: str | None) -> list[VM]:
+def _seen(manager: VMManager, since: float, given: set[str | None]) -> list[VM]:
     """Return the VMs of a manager, and those that were removed since, as they were last.
 
-    ``failed`` is the one that the error names: a fixture's failure is told to each test that
-    needs it, also long after its VM was removed.
+    ``given`` are those that the error names, or that a fixture gave the test: what was removed
+    by a test before it is told to each that needs it.
     """
     last = {event.vm.vm_id: event for event in manager.history()}
     return [
         event.vm
         for vm_id, event in last.items()
-        if event.kind != "removed" or event.at >= since or vm_id == failed
+        if event.kind != "removed" or event.at >= since or vm_id in given
     ]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from .display import COLOURS, Timeline, clock, colour_of
+from .display import COLOURS, Timeline, clock, colour_of, duration, shortened_name, ticks
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ __all__ = ["timeline"]
 
 _BAR, _UNHEALTHY = 0.6, 0.08
 _LANE = 0.3  # inches
+_LONG = 600.0  # seconds; above them an axis has minutes, hours or days
 
 
 def timeline(rows: Timeline | Iterable[Mapping[str, Any]], ax: Axes | None = None) -> Axes:
@@ -50,10 +52,13 @@ def timeline(rows: Timeline | Iterable[Mapping[str, Any]], ax: Axes | None = Non
     for y, lane in enumerate(lanes):
         _bars(ax, lane, y, start)
         is_anew |= _marks(ax, lane, y, start, colour)
-    names = [lane[0]["name"] for lane in lanes]
+    names = [shortened_name(lane[0]["name"]) for lane in lanes]
     ax.set_yticks(range(len(lanes)), labels=names, parse_math=False)  # a $ in a name is no formula
     ax.set_ylim(len(lanes) - 0.4, -0.6)
-    ax.set_xlabel(f"seconds since {clock(start)}" if spans else "seconds")
+    end = max((span["end"] for span in spans), default=start)
+    if end - start > _LONG:
+        ax.set_xticks(times := ticks(end - start), labels=map(duration, times))
+    ax.set_xlabel(f"{'time' if end - start > _LONG else 'seconds'} since {clock(start)}")
     if spans:
         _legend(ax, spans, colour, is_anew=is_anew)
     else:
@@ -62,6 +67,8 @@ def timeline(rows: Timeline | Iterable[Mapping[str, Any]], ax: Axes | None = Non
 
 
 def _spans(rows: object) -> list[Mapping[str, Any]]:
+    if inspect.isawaitable(rows):
+        raise ConfigError("rows", rows, "is not awaited: await manager.timeline() first")
     given: Any = rows.to_rows() if isinstance(rows, Timeline) else rows
     spans = list(given) if isinstance(given, Iterable) else [given]
     if not all(isinstance(span, Mapping) and "start" in span for span in spans):

@@ -19,6 +19,7 @@ import attrs
 
 from ._callable import why_not
 from ._command import words_of
+from ._keywords import knows_keywords
 from ._probe import Options, Probe
 from .errors import ConfigError
 
@@ -62,6 +63,7 @@ def _fspath(value: str | os.PathLike[str]) -> str:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
+@knows_keywords()
 @attrs.frozen(kw_only=True)
 class Tcp(Probe):
     """Passes when a TCP connection is accepted."""
@@ -110,6 +112,7 @@ def _codes(status: frozenset[int]) -> str:
     return repr(codes) if 1 < len(status) == len(codes) else repr(sorted(status))
 
 
+@knows_keywords()
 @attrs.frozen(kw_only=True)
 class Http(Probe):
     """Passes when a GET is answered with one of the wanted status codes; follows no redirect."""
@@ -121,6 +124,7 @@ class Http(Probe):
     )
 
 
+@knows_keywords()
 @attrs.frozen(kw_only=True)
 class Unix(Probe):
     """Passes when a Unix stream socket accepts a connection."""
@@ -129,6 +133,7 @@ class Unix(Probe):
     path: str = attrs.field(converter=_fspath, validator=_text)
 
 
+@knows_keywords()
 @attrs.frozen(kw_only=True)
 class File(Probe):
     """Passes when a file exists, also one that an earlier life has left."""
@@ -146,6 +151,7 @@ def _pattern(probe: Any, attribute: Any, value: Any) -> None:
         raise ConfigError("pattern", value, f"is no regular expression: {e}") from e
 
 
+@knows_keywords()
 @attrs.frozen(kw_only=True)
 class Log(Probe):
     """Passes when a line of this generation's output matches, finished or not."""
@@ -159,6 +165,7 @@ class Log(Probe):
         return False
 
 
+@knows_keywords()
 @attrs.frozen(kw_only=True)
 class Notify(Probe):
     """Passes when the program says READY=1 on its NOTIFY_SOCKET (sd_notify)."""
@@ -175,6 +182,7 @@ def _argv(given: str | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
     return words_of("argv", given)
 
 
+@knows_keywords()
 @attrs.frozen(kw_only=True)
 class Command(Probe):
     """Passes when a command ends with code 0."""
@@ -194,6 +202,7 @@ def _function(probe: Any, attribute: Any, value: Any) -> None:
         raise ConfigError("function", value, f"must be callable without arguments: {why}")
 
 
+@knows_keywords()
 @attrs.frozen(kw_only=True)
 class Call(Probe):
     """Passes when a function returns something true; an exception is a failure with its text.
@@ -214,6 +223,7 @@ def _several(given: Sequence[Probe]) -> tuple[Probe, ...]:
     return probes
 
 
+@knows_keywords()
 @attrs.frozen(kw_only=True)
 class AllOf(Probe):
     """Passes when every one of several probes passes."""
@@ -227,6 +237,7 @@ class AllOf(Probe):
         return all(p.may_be_alive for p in self.probes)
 
 
+@knows_keywords()
 @attrs.frozen(kw_only=True)
 class AnyOf(Probe):
     """Passes when at least one of several probes passes."""

@@ -408,3 +408,9 @@ def test_a_signal_of_nearly_that_name_is_named() -> None:
     assert refused("signal", StopPolicy, "SIGHUB").why.endswith("did you mean 'SIGHUP'?")
     assert refused("signal", StopPolicy, "trem").why.endswith("did you mean 'TERM'?")
     assert refused("signal", StopPolicy, "").why.endswith("as 'SIGTERM'")
+
+
+def test_a_mistyped_keyword_of_a_probe_is_told_the_one_that_was_meant() -> None:
+    wrong: Any = {"time_out": 3}
+    with pytest.raises(TypeError, match="takes no 'time_out'; did you mean 'timeout'"):
+        probes.tcp(80, **wrong)

@@ -18,6 +18,7 @@ from procvm import (
     VMConfig,
     VMManager,
     VMState,
+    probes,
 )
 
 
@@ -124,5 +125,31 @@ def test_lines_and_events_are_iterated() -> None:
             assert [str(line) async for line in manager.follow(vm)] == ["hello"]
             assert (await asyncio.wait_for(first, 30)).kind == "allocated"
             await events.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_close_that_is_cancelled_says_for_whom_it_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    deaf = ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1000; done"]
+
+    async def main() -> None:
+        manager = AsyncVMManager()
+        await manager.allocate(VMConfig("slow", deaf, ready=probes.log("deaf")))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(manager.close(), 0.05)
+        await manager.close(grace=0.0)
+
+    asyncio.run(main())
+    assert "close was interrupted and goes on: 'slow' may take up to 10 s to end" in caplog.text
+
+
+def test_events_of_a_closed_manager_are_refused_by_their_name() -> None:
+    async def main() -> None:
+        manager = AsyncVMManager(FakeBackend())
+        await manager.close()
+        with pytest.raises(ManagerClosedError, match=r"^events: "):
+            manager.events()
 
     asyncio.run(main())

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from displayed import HOSTILE
 
 from procvm import (
     ConfigError,
@@ -93,10 +92,10 @@ def test_a_bar_is_as_long_as_its_stretch(ax: Any, manager: VMManager) -> None:
 
 def test_a_name_is_no_formula(ax: Any) -> None:
     with VMManager(FakeBackend()) as manager:
-        manager.allocate(VMConfig("$\\frac{$" + HOSTILE, "x"))
+        manager.allocate(VMConfig("$\\frac{$<a>&", "x"))
         plot.timeline(manager.timeline().to_rows(), ax)
         ax.figure.canvas.draw()
-        assert ax.get_yticklabels()[0].get_text() == "$\\frac{$" + HOSTILE
+        assert ax.get_yticklabels()[0].get_text() == "$\\frac{$<a>&"
 
 
 def test_no_rows_are_an_empty_picture(ax: Any) -> None:
@@ -129,3 +128,23 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"pip install 'procvm\[plot\]'"):
         plot.timeline([])
+
+
+def test_a_long_time_has_hours_and_a_long_name_is_cut() -> None:
+    backend = FakeBackend()
+    with VMManager(backend) as manager:
+        manager.allocate(VMConfig("long" * 20, "x"))
+        backend.advance(86400.0)
+        axes = plot.timeline(manager.timeline())
+    assert {"12 h", "1 d"} <= {label.get_text() for label in axes.get_xticklabels()}
+    assert len(axes.get_yticklabels()[0].get_text()) < 30
+    assert axes.get_xlabel().startswith("time since ")
+
+
+def test_what_was_not_awaited_is_told_so() -> None:
+    async def timeline() -> None: ...
+
+    forgotten: Any = timeline()
+    with pytest.raises(ConfigError, match="is not awaited: await"):
+        plot.timeline(forgotten)
+    forgotten.close()

@@ -207,3 +207,26 @@ def test_a_section_shows_what_a_terminal_would_and_that_a_fake_has_no_script(
     told = "without a script, and so silent until they are stopped: 'bare'"
     assert lines.count(told) == 1
     assert "VM bare" in lines[lines.index(told) - 2]
+
+
+def test_a_vm_of_a_fixture_that_an_earlier_test_has_removed_is_shown(
+    pytester: pytest.Pytester, run: Run
+) -> None:
+    pytester.makeconftest(
+        """
+        from procvm import VMConfig
+        from procvm.testing import vm_fixture
+
+        kv = vm_fixture("kv", VMConfig("kv", "sleep 1000"), scope="session")
+        """
+    )
+    pytester.makepyfile(
+        """
+        def test_removes(kv, vm_manager_session):
+            vm_manager_session.remove(kv)
+
+        def test_needs(kv):
+            assert False
+        """
+    )
+    assert "VM kv: removed, was ended by SIGTERM" in run().stdout.str()

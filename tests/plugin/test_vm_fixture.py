@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -185,3 +186,9 @@ def test_a_setup_that_fails_names_the_fixture(pytester: pytest.Pytester, run: Ru
 def test_a_mapping_is_looked_at_where_the_fixture_is_made() -> None:
     with pytest.raises(ConfigError, match="did you mean 'command'"):
         vm_fixture("web", {"name": "web", "comand": "sleep 9"})
+
+
+@pytest.mark.parametrize("name", ["a b", "", "vm_manager", None])
+def test_a_name_that_no_test_can_ask_for_is_refused(name: Any) -> None:
+    with pytest.raises(ConfigError, match="by which tests ask for it"):
+        vm_fixture(name, VMConfig("x", "sleep 1"))

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from procvm import FakeBackend, FakeProgram, StartError, VMConfig, VMManager, protocol
+from procvm import (
+    ConfigError,
+    FakeBackend,
+    FakeProgram,
+    StartError,
+    VMConfig,
+    VMManager,
+    protocol,
+)
 from procvm.config import config_from, config_to
 from procvm.testing import strategies as procvms
 
@@ -123,3 +131,15 @@ def test_the_door_imports_neither_hypothesis_nor_pytest() -> None:
         "else:\n    raise AssertionError"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_field_that_is_none_is_refused_when_it_is_given() -> None:
+    with pytest.raises(ConfigError, match="nme='x': is no field of a VMConfig; there are name"):
+        procvms.configs(nme="x")
+
+
+def test_the_strategies_are_found_by_their_name() -> None:
+    from procvm import testing
+
+    assert testing.strategies is procvms
+    assert {"strategies", "BackendContract", "vm_fixture"} <= set(dir(testing))

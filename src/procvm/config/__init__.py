@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._keywords import knows_keywords
 from ._policies import Limits, LogPolicy, RestartPolicy, StopPolicy, signal_number
 from ._vm import Environment, VMConfig
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Environment", "Limits", "LogPolicy", "RestartPolicy", "StopPolicy", "VMConfig", "config_from",
-    "config_to", "knows_keywords", "signal_number",
+    "config_to", "signal_number",
 ]  # fmt: skip
 
 

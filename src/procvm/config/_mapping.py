@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 
 from .. import probes
+from .._keywords import what_was_meant
 from .._near import did_you_mean
 from ..errors import ConfigError, shortened
-from ._keywords import what_was_meant
 from ._policies import Limits, LogPolicy, RestartPolicy, StopPolicy
 from ._vm import VMConfig
 

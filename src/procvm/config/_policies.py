@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import attrs
 
+from .._keywords import knows_keywords
 from .._near import did_you_mean
 from ..errors import ConfigError
-from ._keywords import knows_keywords
 
 __all__ = ["Limits", "LogPolicy", "RestartPolicy", "StopPolicy"]
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import attrs
 
 from .._command import encodable, words_of
+from .._keywords import knows_keywords
 from .._probe import Probe
 from ..errors import ConfigError
-from ._keywords import knows_keywords
 from ._policies import Limits, LogPolicy, RestartPolicy, StopPolicy
 
 __all__ = ["Environment", "VMConfig"]

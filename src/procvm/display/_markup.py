@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 __all__ = [
-    "COLOURS", "MOST_ROWS", "Markup", "cell", "clock", "colour_of", "escaped", "legal", "size",
-    "state_cell", "table",
+    "COLOURS", "MOST_ROWS", "Markup", "cell", "clock", "colour_of", "escaped", "legal",
+    "shortened_name", "size", "state_cell", "table",
 ]  # fmt: skip
 
 MOST_ROWS = 200  # a page with a hundred thousand rows is no page
@@ -26,6 +26,7 @@ COLOURS = {
 }
 _UNKNOWN = "#7c8594"
 _LONGEST = 200
+_LONGEST_NAME = 22
 # What XML 1.0 allows in no form, lone surrogates, and what turns the direction of the text.
 _ILLEGAL = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TURNING = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
@@ -47,6 +48,12 @@ def escaped(text: object) -> str:
 def legal(text: object) -> str:
     """Return ``text`` without the characters that no page and no terminal should be given."""
     return _TURNING.sub("\ufffd", _ILLEGAL.sub("\ufffd", str(text)))
+
+
+def shortened_name(name: str) -> str:
+    """Return a name that fits beside a lane, cut in its middle."""
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}\u2026{name[-half:]}"
 
 
 def colour_of(state: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby, pairwise
 
 from ._axis import duration, ticks
-from ._markup import clock, colour_of, escaped
+from ._markup import clock, colour_of, escaped, shortened_name
 from ._timeline import Span
 
 __all__ = ["timeline_svg"]
@@ -14,7 +14,6 @@ __all__ = ["timeline_svg"]
 _WIDTH, _GUTTER, _RIGHT, _TOP = 860.0, 160.0, 24.0, 22.0
 _LANE, _BAR = 26.0, 12.0
 _MOST_LANES = 200
-_LONGEST_NAME = 22
 _LEAST = 1.0  # pixel: what is nearer to what is drawn already is not seen
 _APART = 8.0  # pixels between two marks of a kind: they are not to hide the lane
 _FITS = 'style="max-width:100%;height:auto"'  # a page's; a picture is as large as it says
@@ -90,10 +89,8 @@ def _axis(
 
 def _lane(lane: list[Span], top: float, place: Callable[[float], float]) -> Iterable[str]:
     name = lane[0].name
-    half = _LONGEST_NAME // 2
-    short = name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}\u2026{name[-half:]}"
     hover = f"<title>{escaped(name)} ({escaped(lane[0].vm_id)})</title>"
-    yield f"<g>{hover}{_text(0, top + _BAR + 3, short)}</g>"
+    yield f"<g>{hover}{_text(0, top + _BAR + 3, shortened_name(name))}</g>"
     drawn = float("-inf")
     for span in lane:
         left, right = place(span.start), place(span.end)

@@ -254,7 +254,11 @@ class AsyncVMManager:
         limit, waiter, core = seconds("grace", grace), LoopWaiter(), self._core
         if os.getpid() == core.owner and not core.closing.is_over:
             core.closing.behind(limit, waiter.set)  # it goes on when this is cancelled
-            await waiter.wait()
+            try:
+                await waiter.wait()
+            except BaseException:
+                core.closing.tell_who_is_left(limit)
+                raise
         told(core.closing.untold())
 
 

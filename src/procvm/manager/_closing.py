@@ -143,9 +143,10 @@ class Closing:
             with contextlib.suppress(RuntimeError):  # the interpreter ends: it closes all
                 self.behind(grace, lambda: None)
                 with contextlib.suppress(Exception):  # a filter of the host's log, say
-                    self._tell_who_is_left(grace)
+                    self.tell_who_is_left(grace)
 
-    def _tell_who_is_left(self, grace: float | None) -> None:
+    def tell_who_is_left(self, grace: float | None) -> None:
+        """Log what an interrupted close goes on to wait for."""
         left = [entry.record.config for entry in self._engine.entries.copy().values()]
         if left:
             names = ", ".join(repr(config.name) for config in left[:_FEW])

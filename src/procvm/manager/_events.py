@@ -64,6 +64,7 @@ class EventIterator(AsyncIterator[VMEvent]):
 
     def __init__(self, core: Core) -> None:
         self._ear = _Ear(asyncio.get_running_loop())
+        core.check("events")
         core.add_listener(self._ear)
         self._undo = weakref.finalize(self, core.drop_listener, self._ear)
         self._undo.atexit = False

@@ -5,6 +5,7 @@ What needs pytest or hypothesis imports it where it is used. Nothing of procvm i
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from ._fixture import vm_fixture
@@ -28,4 +29,11 @@ def __getattr__(name: str) -> object:
         from . import contract  # noqa: PLC0415 - the door stays light
 
         return getattr(contract, name)
+    if name == "strategies":  # not in __all__: it needs hypothesis
+        return importlib.import_module(f"{__name__}.strategies")
     raise AttributeError(f"module 'procvm.testing' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Name what there is, also what is not loaded yet."""
+    return [*__all__, "strategies"]

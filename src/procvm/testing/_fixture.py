@@ -13,6 +13,7 @@ from ..values import VM
 
 __all__ = ["vm_fixture"]
 
+_OURS = ("vm_manager", "vm_manager_session", "fake_vm_manager")
 _SCOPES = ("function", "class", "module", "package", "session")
 Config = VMConfig | Mapping[str, Any]
 
@@ -37,10 +38,10 @@ def vm_fixture(
         scope: How long it lives, as in ``pytest.fixture``; under xdist in each worker.
 
     Raises:
-        ConfigError: ``scope`` is none, or ``config`` neither a configuration that can work nor a
-            function that takes the request.
+        ConfigError: ``name`` is none for a fixture, ``scope`` is none, or ``config`` neither a
+            configuration that can work nor a function that takes the request.
     """
-    _check(config, scope)
+    _check(name, config, scope)
     import pytest  # noqa: PLC0415 - only tests have it
 
     def for_a_test(request: Any, vm_manager: VMManager) -> Iterator[VM]:
@@ -56,7 +57,10 @@ def vm_fixture(
     return pytest.fixture(name=name, scope=scope)(made)
 
 
-def _check(config: Any, scope: str) -> None:
+def _check(name: Any, config: Any, scope: str) -> None:
+    if not isinstance(name, str) or not name.isidentifier() or name in _OURS:
+        why = "must be a name by which tests ask for it, and none of the plugin's"
+        raise ConfigError("name", name, why)
     if scope not in _SCOPES:
         raise ConfigError("scope", scope, f"must be one of {', '.join(_SCOPES)}")
     if callable(config):

@@ -11,6 +11,8 @@ import shlex
 import unicodedata
 from typing import Any, Literal
 
+import attrs
+
 try:
     from hypothesis import strategies as st
 except ImportError as e:  # pragma: no cover - seen in a process of its own
@@ -19,7 +21,7 @@ except ImportError as e:  # pragma: no cover - seen in a process of its own
 from .. import probes as kinds
 from ..backends.fake import FakeProgram
 from ..config import Limits, LogPolicy, RestartPolicy, StopPolicy, VMConfig, config_to
-from ..errors import StartError
+from ..errors import ConfigError, StartError
 
 __all__ = [
     "commands", "configs", "environments", "hostile_requests", "json_values", "limits", "lives",
@@ -134,6 +136,9 @@ def configs(**fixed: Any) -> st.SearchStrategy[VMConfig]:
         "inherit_env": st.booleans() | st.just(("PATH", "HOME")),
         "success_codes": st.lists(st.integers(0, 255), max_size=3),
     }  # fmt: skip
+    if unknown := fixed.keys() - {field.name for field in attrs.fields(VMConfig)}:
+        why = f"is no field of a VMConfig; there are {', '.join(fields)}"
+        raise ConfigError(min(unknown), fixed[min(unknown)], why)
     given = {
         name: value if isinstance(value, st.SearchStrategy) else st.just(value)
         for name, value in fixed.items()

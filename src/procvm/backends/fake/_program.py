@@ -7,7 +7,8 @@ from typing import Any
 
 import attrs
 
-from ...config import knows_keywords, signal_number
+from ..._keywords import knows_keywords
+from ...config import signal_number
 from ...errors import ConfigError, StartError, shortened
 
 __all__ = ["FakeProgram", "checked_code"]

@@ -1,4 +1,4 @@
-"""A keyword that a configuration does not have is told with the one that was meant."""
+"""Floor 0, a keyword that a configuration does not have is told with the one that was meant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from .._near import did_you_mean
+from ._near import did_you_mean
 
 __all__ = ["knows_keywords", "what_was_meant"]
 
