@@ -230,8 +230,17 @@ def test_in_a_terminal_each_is_a_line_and_of_many_the_last() -> None:
         ("\x1b[1;31mred\x1b[0m and \x1b[38:2::9:9:9mmore\x1b[m", "red and more"),
         ("\x1b[2K\x1b[1Gcleared", "cleared"),
         ("\x1b]8;;https://example.org\x1b\\link\x1b]8;;\x07", "link"),
+        ("\x1b]0;a title without end: disk is full", "0;a title without end: disk is full"),
+        ("\x1bPq#0;2payload\x1b\\text", "text"),
         ("\x1b(Bset\x1b7 and\x1bM", "set and"),
+        ("\x1b[31;", ""),
+        ("\x9b31mred", "red"),
         ("10 %\r50 %\r100 %", "100 %"),
+        ("hello world\rbye", "byelo world"),
+        ("ERROR: out of memory\r", "ERROR: out of memory"),
+        ("Working...\r\x1b[Kdone", "done"),
+        ("Working...\r\x1b[K", ""),
+        ("Working...\x1b[2K\rdone", "done"),
         ("done\r\r", "done"),
         ("\x07bell, \x1b", "\ufffdbell, \ufffd"),
         ("", ""),
@@ -247,6 +256,11 @@ def test_a_line_is_shown_as_a_terminal_would_leave_it(line: str, seen: str) -> N
         if line:
             assert str(caught.value).endswith(f"  stdout: {seen}")
             assert caught.value.logs[0].text == line.removesuffix("\r"), "the value is whole"
+
+
+def test_a_hostile_line_is_shown_in_time_that_grows_with_it_alone() -> None:
+    for hostile in ("a\x1b[2K", "x" * 50 + "\r.", "\x1b[", "\x1b]", "\x1bP", "\x1b[K"):
+        as_seen(hostile * (2**20 // len(hostile)))  # minutes, where it grew with its square
 
 
 def test_output_is_one_table_of_the_last_lines_as_they_were_written() -> None:

@@ -10,8 +10,14 @@ from ._markup import MOST_ROWS, legal
 
 __all__ = ["as_seen", "vms_text"]
 
-# What colours, moves in and names a terminal: CSI, OSC and the short ones of ECMA-48.
-_CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+# Of ECMA-48: the way back to the line's beginning, what erases the rest or all of it, and what
+# colours, moves in and names a terminal: control sequences, strings with an end, short ones.
+_CONTROL = re.compile(
+    r"(?P<back>\r+)|(?P<rest>(?:\x1b\[|\x9b)0?K)|(?P<all>(?:\x1b\[|\x9b)2K)"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*(?:[@-~]|$)"
+    r"|\x1b[]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"
+    r"|\x1b[ -/]*[0-~]"
+)
 _HEADS = ("name", "state", "pid", "generation", "restarts", "why")
 
 
@@ -37,4 +43,24 @@ def _row(vm: Mapping[str, Any]) -> tuple[str, ...]:
 
 def as_seen(line: str) -> str:
     """Return a program's line as a terminal would leave it: no colours, a bar's last state."""
-    return legal(_CONTROL.sub("", line).rstrip("\r").rpartition("\r")[2])
+    if "\x1b" not in line and "\r" not in line and "\x9b" not in line:
+        return legal(line)
+    cells: list[str] = []
+    column = end = 0
+    for found in _CONTROL.finditer(line):
+        column = _write(cells, column, line[end : found.start()])
+        end = found.end()
+        if found["back"]:
+            column = 0
+        elif found["rest"]:
+            del cells[column:]
+        elif found["all"]:
+            cells, column = [], 0  # where it went on would be blank before that
+    _write(cells, column, line[end:])
+    return legal("".join(cells))
+
+
+def _write(cells: list[str], column: int, text: str) -> int:
+    """Write over what stands there; return where it goes on."""
+    cells[column : column + len(text)] = text
+    return column + len(text)
