@@ -235,8 +235,11 @@ class GroupHolder:
         if held.told_survivors or held.deadline is None:
             return
         if now >= max(held.deadline + _PATIENCE, held.killed_at + _LEAST_AFTER_KILL):
+            lasting = self._passes.lasting(left)
+            if left and not lasting:
+                return  # dead since that look, which the next one sees
             held.told_survivors = True
-            who = tuple(Survivor(member.pid, member.command) for member in left)
+            who = tuple(Survivor(member.pid, member.command) for member in lasting)
             self._holding.held_survived(held.key, who)
 
     def _signal_group(self, held: Held, number: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ._held import Held
 from ._holds import Reactor
-from ._members import Look, Member, alive, looks, members, send, young
+from ._members import HAS_PROC, Look, Member, alive, looks, members, send, young
 from ._spare import Spare
 
 __all__ = ["Passes"]
@@ -65,6 +65,17 @@ class Passes:
         left = look.left + lasting
         held.known = {member[:2] for member in left}
         return look._replace(left=left) if lasting else look
+
+    def lasting(self, left: list[Member]) -> list[Member]:
+        """Return who of them lives still: a look at all may have taken long."""
+        if not HAS_PROC:
+            return left
+        known = {member[:2] for member in left}
+        try:
+            now = {member[:2] for member in self.spare.lend(lambda: alive(known))}
+        except OSError:
+            return left
+        return [member for member in left if not member.start or member[:2] in now]
 
     def _look_at_all(self) -> None:
         asked, self._asked = self._asked, deque()
