@@ -274,8 +274,6 @@ def _seen(manager: VMManager, since: float, given: set[str | None]) -> list[VM]:
 
 
 def _section(manager: VMManager, vm: VM, whose: str) -> tuple[str, str]:
-    from procvm.display import as_seen  # noqa: PLC0415 - for a failure alone
-
     title = f"{_TITLE}{vm.name}{whose}: {vm.state}"
     if vm.pid is not None:
         title += f", pid {vm.pid}"
@@ -299,7 +297,7 @@ def _section(manager: VMManager, vm: VM, whose: str) -> tuple[str, str]:
         if generations != {vm.generation}:
             lines.append(f"of generation {generation}:")
         lives = (line for line in said[-_LAST_LINES:] if line.generation == generation)
-        lines += [f"{line.stream}: {as_seen(line.text)}" for line in lives]
+        lines += [f"{line.stream}: {line.shown}" for line in lives]
     return title, "\n".join(lines)
 
 

@@ -56,10 +56,8 @@ def shortened(value: Any, longest: int = _LONGEST) -> str:
 def _last_output(logs: tuple[LogLine, ...]) -> str:
     if not logs:
         return ""
-    from .display import as_seen  # noqa: PLC0415 - only a sentence that is read needs it
-
     last = logs[-_SHOWN_LINES:]
-    lines = (f"\n  {line.stream}: {as_seen(line.text)[:_LONGEST]}" for line in last)
+    lines = (f"\n  {line.stream}: {line.shown[:_LONGEST]}" for line in last)
     return "".join(["\nIts last output:", *lines])
 
 

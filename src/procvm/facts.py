@@ -35,7 +35,7 @@ class InTerminal:
 
 
 @attrs.frozen
-class Exit:
+class Exit(InTerminal):
     """How a program ended.
 
     Attributes:
@@ -76,7 +76,7 @@ def signal_name(number: int) -> str:
 
 
 @attrs.frozen
-class LogLine:
+class LogLine(InTerminal):
     r"""One line of a program's output.
 
     Attributes:
@@ -94,6 +94,13 @@ class LogLine:
     def __str__(self) -> str:
         """Return the text."""
         return self.text
+
+    @property
+    def shown(self) -> str:
+        """The text as a terminal would leave it: no colours, a progress bar's last state."""
+        from .display import as_seen  # noqa: PLC0415 - only who shows it needs it
+
+        return as_seen(self.text)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, a row of a table say."""

@@ -457,13 +457,24 @@ def test_a_crash_of_what_does_not_run_is_silent_as_a_signal_is() -> None:
         assert manager.history() == before
 
 
-@pytest.mark.parametrize("configs", [VMConfig("web", LONG), {"name": "web", "command": LONG}])
+@pytest.mark.parametrize(
+    "configs", [VMConfig("web", LONG), {"name": "web", "command": LONG}, "web", None]
+)
 def test_one_configuration_is_not_several(manager: VMManager, configs: Any) -> None:
-    with pytest.raises(ExceptionGroup) as caught:
+    """It is told by itself: nothing was tried."""
+    why = "must be several, in a list: allocate takes one"
+    with pytest.raises(ConfigError, match=why):
         manager.allocate_all(configs)
-    assert isinstance(caught.value.exceptions[0], ConfigError)
-    assert "allocate takes one" in str(caught.value.exceptions[0])
+    with pytest.raises(ConfigError, match=why):
+        asyncio.run(AsyncVMManager.of(manager).allocate_all(configs))
     assert manager.list() == []
+
+
+def test_a_backend_completes_to_what_is_for_users(manager: VMManager) -> None:
+    names = [name for name in dir(manager.backend) if name[0] != "_"]
+    fakes = {"advance", "crash", "now", "program"}
+    assert {"capabilities", "hints"} <= set(names) <= fakes | {"capabilities", "hints"}
+    assert {"advance", "crash"} <= set(dir(FakeBackend()))
 
 
 def test_a_seed_is_no_script() -> None:

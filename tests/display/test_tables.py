@@ -16,10 +16,12 @@ from displayed import HOSTILE, page
 
 from procvm import (
     AsyncVMManager,
+    Exit,
     ExitedBeforeReadyError,
     FakeBackend,
     FakeProgram,
     HealthReport,
+    LogLine,
     Usage,
     VMConfig,
     VMManager,
@@ -211,7 +213,8 @@ def test_in_a_terminal_each_is_a_line_and_of_many_the_last() -> None:
         ]
         assert pretty(manager.history()[:1]).startswith("vm: allocated - to run 'x'")
         vm, report, event = manager.get("vm"), manager.health(), manager.history()[0]
-        for one in (vm, report, event, Usage(0.3, None, 2**20, 1, 1, 3)):
+        ended, line = Exit(3, None, 1.0), LogLine("text", "stdout", 1.0, 1)
+        for one in (vm, report, event, Usage(0.3, None, 2**20, 1, 1, 3), ended, line):
             assert pretty(one) == str(one)
         odd = attrs.evolve(vm, reason="\x1b]0;owned\x07")
         assert pretty(odd).endswith("\ufffd]0;owned\ufffd")
@@ -247,7 +250,7 @@ def test_in_a_terminal_each_is_a_line_and_of_many_the_last() -> None:
     ],
 )
 def test_a_line_is_shown_as_a_terminal_would_leave_it(line: str, seen: str) -> None:
-    assert as_seen(line) == seen
+    assert as_seen(line) == LogLine(line, "stdout", 0.0, 1).shown == seen
     backend = FakeBackend()
     backend.program("x", FakeProgram(output=[(0.0, "stdout", line)], exit_after=1.0))
     with VMManager(backend) as manager:

@@ -129,6 +129,11 @@ class Sink(Protocol):
 class Backend(abc.ABC):
     """Something that runs programs for one engine."""
 
+    def __dir__(self) -> list[str]:
+        """Name what is for users, for whoever lets a notebook complete it."""
+        ours = vars(Backend).keys() - {"capabilities", "hints"}
+        return [name for name in super().__dir__() if name[:1] == "_" or name not in ours]
+
     @property
     @abc.abstractmethod
     def capabilities(self) -> Capabilities:

@@ -81,9 +81,7 @@ class Lines(Shown[LogLine]):
     __slots__ = ()
 
     def _in_words(self, item: LogLine) -> str:
-        from ..display import as_seen  # noqa: PLC0415 - only IPython needs it
-
-        return as_seen(item.text)
+        return item.shown
 
     def _repr_html_(self) -> str:
         from ..display import MOST_ROWS, logs_html  # noqa: PLC0415 - only a notebook needs it

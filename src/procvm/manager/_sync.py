@@ -122,14 +122,16 @@ class VMManager:
             progress: Whether to show a bar of those that are up, with tqdm.
 
         Raises:
+            ConfigError: It is one configuration, and not several.
             ExceptionGroup: What could not be started, and why; nothing of any remains.
             ImportError: tqdm, the extra ``progress``, is not installed; nothing was started.
         """
+        several = self._core.several(configs)
         tickets: builtins.list[Ticket] = []
         errors: builtins.list[Exception] = []
         with Bar(is_shown=progress) as bar:
             try:
-                self._core.allocate_each(configs, tickets)
+                self._core.allocate_each(several, tickets)
                 self._draw(bar, tickets)
                 for ticket in tickets:
                     self._core.block(ticket)

@@ -71,6 +71,12 @@ class SubprocessBackend(Backend):
     def __repr__(self) -> str:
         return f"<SubprocessBackend with containment {self._holder.containment!r}>"
 
+    def __dir__(self) -> list[str]:
+        """Name what is for users: the rest is between it and its holder."""
+        return [
+            one for one in super().__dir__() if one[0] == "_" or one not in vars(type(self))
+        ] + ["capabilities"]
+
     @property
     def capabilities(self) -> Capabilities:
         """What holds here."""
