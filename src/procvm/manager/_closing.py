@@ -142,17 +142,18 @@ class Closing:
         if self._engine.is_closing:
             with contextlib.suppress(RuntimeError):  # the interpreter ends: it closes all
                 self.behind(grace, lambda: None)
-                with contextlib.suppress(Exception):  # a filter of the host's log, say
-                    self.tell_who_is_left(grace)
+                self.tell_who_is_left(grace)
 
     def tell_who_is_left(self, grace: float | None) -> None:
         """Log what an interrupted close goes on to wait for."""
         left = [entry.record.config for entry in self._engine.entries.copy().values()]
-        if left:
-            names = ", ".join(repr(config.name) for config in left[:_FEW])
-            more = f" and {len(left) - _FEW} more" if len(left) > _FEW else ""
-            most = max(config.stop.grace for config in left) if grace is None else grace
-            words = "close was interrupted and goes on: %s%s may take up to %g s to end"
+        if not left:
+            return
+        names = ", ".join(repr(config.name) for config in left[:_FEW])
+        more = f" and {len(left) - _FEW} more" if len(left) > _FEW else ""
+        most = max(config.stop.grace for config in left) if grace is None else grace
+        words = "close was interrupted and goes on: %s%s may take up to %g s to end"
+        with contextlib.suppress(Exception):  # a filter of the host's log, say
             _log.warning(words, names, more, most)
 
     def give_up(self) -> None:

@@ -145,11 +145,12 @@ class FakeBackend(Backend):
 
     def hints(self, name: str | None = None) -> list[str]:
         """See Backend: scripts that are missing, misspelt, late or without an end."""
-        lives: list[tuple[str, int, FakeProgram | None]] = [
-            (one, key.generation, self._processes[key].program)
-            for one, key in self._names.items()
-            if key in self._processes and name in (None, one)
-        ]
+        with self._lock:  # others may start and remove VMs meanwhile
+            lives: list[tuple[str, int, FakeProgram | None]] = [
+                (one, key.generation, self._processes[key].program)
+                for one, key in self._names.items()
+                if key in self._processes and name in (None, one)
+            ]
         if name is not None and not lives:
             lives = [(name, 1, None)]
         return self._scripts.doubts(lives)
