@@ -225,12 +225,13 @@ def test_a_name_whose_start_was_taken_back_says_when_it_is_free() -> None:
     async def main() -> None:
         async with AsyncVMManager() as manager:
             deaf = VMConfig(
-                "x", ["sh", "-c", "trap '' TERM; sleep 1000"], ready=probes.log("never")
+                "x", ["sh", "-c", "trap '' TERM; echo deaf; sleep 1000"], ready=probes.log("never")
             )
             start = asyncio.create_task(manager.allocate(deaf))
             async for event in manager.events():
                 if event.kind == "started":
                     break
+            assert str(await anext(manager.follow("x"))) == "deaf"
             start.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await start

@@ -122,12 +122,12 @@ class AsyncVMManager:
         """Start several programs side by side, all or none, and return them in order."""
         if self._is_virtual:
             return self._face.allocate_all(configs, progress=progress)
-        several = self._core.several(configs)
+        self._core.check_several(configs)
         tickets: builtins.list[Ticket] = []
         errors: builtins.list[Exception] = []
         with Bar(is_shown=progress) as bar:
             try:
-                self._core.allocate_each(several, tickets)
+                self._core.allocate_each(configs, tickets)
                 await self._draw(bar, tickets)
                 for ticket in tickets:
                     try:

@@ -141,18 +141,14 @@ class Core:
             raise self.engine.taken(config.name)
         return config, self.backend.resolve(config, os.getcwd())  # noqa: PTH109 - text is what is kept
 
-    def several(
-        self, configs: Iterable[VMConfig | Mapping[str, Any]]
-    ) -> list[VMConfig | Mapping[str, Any]]:
-        """Return configurations as a list; ConfigError: it is one, and not several."""
-        one: Any = configs
-        if isinstance(one, (VMConfig, Mapping, str)) or not isinstance(one, Iterable):
-            kind = f"<{type(one).__name__}>"  # and not what is in it, which may be a secret
+    def check_several(self, configs: object) -> None:
+        """Refuse one configuration where several are to be."""
+        if isinstance(configs, (VMConfig, Mapping, str)) or not isinstance(configs, Iterable):
+            kind = f"<{type(configs).__name__}>"  # and not what is in it, which may be a secret
             raise ConfigError("configs", kind, "must be several, in a list: allocate takes one")
-        return list(configs)
 
     def allocate_each(
-        self, several: list[VMConfig | Mapping[str, Any]], tickets: list[Ticket]
+        self, configs: Iterable[VMConfig | Mapping[str, Any]], tickets: list[Ticket]
     ) -> None:
         """Post the starts, a ticket each; after a failure the others are looked at alone.
 
@@ -160,6 +156,7 @@ class Core:
             ExceptionGroup: Those that can never start, all of them.
         """
         errors: list[Exception] = []
+        several = list(configs)
         names = [_name_in(config) for config in several]
         first = {name: number for number, name in reversed([*enumerate(names)]) if name}
         is_hopeless = len(first) < len(names)

@@ -126,12 +126,12 @@ class VMManager:
             ExceptionGroup: What could not be started, and why; nothing of any remains.
             ImportError: tqdm, the extra ``progress``, is not installed; nothing was started.
         """
-        several = self._core.several(configs)
+        self._core.check_several(configs)
         tickets: builtins.list[Ticket] = []
         errors: builtins.list[Exception] = []
         with Bar(is_shown=progress) as bar:
             try:
-                self._core.allocate_each(several, tickets)
+                self._core.allocate_each(configs, tickets)
                 self._draw(bar, tickets)
                 for ticket in tickets:
                     self._core.block(ticket)
