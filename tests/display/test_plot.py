@@ -130,21 +130,21 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
         plot.timeline([])
 
 
-def test_a_long_time_has_hours_and_a_long_name_is_cut() -> None:
+def test_a_long_time_has_hours_and_a_long_name_is_cut(ax: Any) -> None:
     backend = FakeBackend()
     with VMManager(backend) as manager:
         manager.allocate(VMConfig("long" * 20, "x"))
         backend.advance(86400.0)
-        axes = plot.timeline(manager.timeline())
+        axes = plot.timeline(manager.timeline(), ax)
     assert {"12 h", "1 d"} <= {label.get_text() for label in axes.get_xticklabels()}
     assert len(axes.get_yticklabels()[0].get_text()) < 30
     assert axes.get_xlabel().startswith("time since ")
 
 
-def test_what_was_not_awaited_is_told_so() -> None:
+def test_what_was_not_awaited_is_told_so(ax: Any) -> None:
     async def timeline() -> None: ...
 
     forgotten: Any = timeline()
     with pytest.raises(ConfigError, match="is not awaited: await"):
-        plot.timeline(forgotten)
+        plot.timeline(forgotten, ax)
     forgotten.close()
